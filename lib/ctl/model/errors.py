@@ -1,0 +1,101 @@
+"""What can go wrong, and the exit status each reason ends in."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Reason = Literal[
+    "started",
+    "already_running",
+    "stopped",
+    "already_stopped",
+    "killed",
+    "escalated",
+    "paused",
+    "resumed",
+    "planned",
+    "not_running",
+    "not_ready",
+    "exec_failed",
+    "unknown_target",
+    "bad_config",
+    "identity_mismatch",
+    "identity_unknown",
+    "ambiguous",
+    "permission_denied",
+    "protected",
+    "busy",
+    "timeout",
+    "hook_failed",
+    "usage",
+    "failed",
+    "interrupted",
+    "internal",
+]
+
+# The codes below 150 are those of the Linux Standard Base (LSB 5.0, "Init Script Actions"), which also keeps
+# 150 to 199 for the application. A reason that is not listed is a success.
+EXIT_CODES: Final[dict[Reason, int]] = {
+    "failed": 1,
+    "protected": 1,
+    "hook_failed": 1,
+    "usage": 2,
+    "permission_denied": 4,
+    "unknown_target": 5,
+    "exec_failed": 5,
+    "bad_config": 6,
+    "not_running": 7,
+    "interrupted": 130,
+    "timeout": 150,
+    "not_ready": 151,
+    "identity_mismatch": 152,
+    "identity_unknown": 152,
+    "ambiguous": 152,
+    "busy": 153,
+    "internal": 199,
+}
+
+
+def exit_code_of(reason: Reason) -> int:
+    """The exit status of an operation on one target that ended for `reason`."""
+    return EXIT_CODES.get(reason, 0)
+
+
+class CtlError(Exception):
+    """A failure that a person can act on.
+
+    `what` is one line: what is wrong, what was found, what would be right. `where` names the file and key, option or
+    environment variable that set it. `details` are further lines (candidates, the tail of a log).
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        what: str,
+        *,
+        where: str | None = None,
+        details: tuple[str, ...] = (),
+        target: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.reason: Reason = reason
+        self.what = what
+        self.where = where
+        self.details = details
+        self.target = target
+
+    @property
+    def exit_code(self) -> int:
+        return exit_code_of(self.reason)
+
+
+class Interrupted(CtlError):
+    """INT or TERM reached ctl while it was waiting. The exit status is 128 + the signal's number, as a shell's is."""
+
+    def __init__(self, signum: int, what: str = "interrupted") -> None:
+        super().__init__("interrupted", what)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signum

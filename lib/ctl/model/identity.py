@@ -1,0 +1,27 @@
+"""Which process a pid meant when it was written down."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of one boot, told from every other that ever has its pid.
+
+    A pid reused within one clock tick has the same start time, so the two alone do not tell: the inode of the pidfd,
+    which is unique for the boot from Linux 6.9 on (pidfs), does. It is None on older kernels.
+    """
+
+    boot_id: str  # /proc/sys/kernel/random/boot_id
+    pid_ns: int  # inode of /proc/self/ns/pid, see pid_namespaces(7)
+    pid: int
+    start_ticks: int  # clock ticks after boot, field 22 of proc_pid_stat(5)
+    pidfd_inode: int | None
+
+
+def same_process(claimed: Identity, found: Identity) -> bool:
+    """Whether both mean one process. A pidfd inode that only one of them has decides nothing."""
+    if None in (claimed.pidfd_inode, found.pidfd_inode):
+        claimed = msgspec.structs.replace(claimed, pidfd_inode=None)
+        found = msgspec.structs.replace(found, pidfd_inode=None)
+    return claimed == found

@@ -1,0 +1,125 @@
+"""The rules by which a process is a service's own, each answering yes, no or unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import translate
+from types import EllipsisType
+from typing import Protocol
+
+import msgspec
+
+from ctl.model.verdict import Verdict, all_of, verdict_of
+
+
+class Look(Protocol):
+    """What can be seen of one process. Every member is read when it is asked for, and None says it may not be read."""
+
+    @property
+    def uid(self) -> int | None: ...
+    @property
+    def argv(self) -> Sequence[str] | None: ...
+    @property
+    def command_line(self) -> str | None: ...
+    @property
+    def executable(self) -> str | None: ...
+    @property
+    def marker(self) -> str | None:
+        """The value of CTL_TARGET in its environment, "" where it has none."""
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """Every rule given must hold. `marker` is the rule of a service that has no other."""
+
+    uid: int | None = None
+    cmdline: re.Pattern[str] | None = None
+    executable: re.Pattern[str] | None = None
+    java_main: str | None = None
+    marker: str | None = None
+
+    def verdict(self, look: Look) -> Verdict:
+        """Whether the process satisfies every rule. The cheapest rule is asked first, and the first no ends it."""
+        return all_of(self.each(look, short=True).values())
+
+    def each(self, look: Look, *, short: bool = False) -> dict[str, Verdict]:
+        """What each rule says, by name; with `short` only up to the first no."""
+        said: dict[str, Verdict] = {}
+        for name, rule in (
+            ("user", self._user),
+            ("cmdline", self._cmdline),
+            ("java_main", self._java_main),
+            ("executable", self._executable),
+            ("marker", self._marker),
+        ):
+            holds = rule(look)
+            if holds is not ...:
+                said[name] = verdict_of(holds)
+                if short and holds is False:
+                    break
+        return said
+
+    # Each answers True, False, None (cannot be read) or ... (there is no such rule).
+
+    def _user(self, look: Look) -> bool | None | EllipsisType:
+        if self.uid is None:
+            return ...
+        return None if look.uid is None else look.uid == self.uid
+
+    def _cmdline(self, look: Look) -> bool | None | EllipsisType:
+        if self.cmdline is None:
+            return ...
+        line = look.command_line
+        return None if line is None else self.cmdline.search(line) is not None
+
+    def _java_main(self, look: Look) -> bool | None | EllipsisType:
+        if self.java_main is None:
+            return ...
+        argv = look.argv
+        return None if argv is None else java_main(argv) == self.java_main
+
+    def _executable(self, look: Look) -> bool | None | EllipsisType:
+        if self.executable is None:
+            return ...
+        path = look.executable
+        return None if path is None else self.executable.match(path) is not None
+
+    def _marker(self, look: Look) -> bool | None | EllipsisType:
+        if self.marker is None:
+            return ...
+        return None if look.marker is None else look.marker == self.marker
+
+
+def glob(pattern: str) -> re.Pattern[str]:
+    """`pattern` as fnmatch(3) without FNM_PATHNAME understands it: * also matches a slash."""
+    return re.compile(translate(pattern))
+
+
+# The options of java(1) whose value is the next argument; every other option is one argument.
+_JAVA_TAKES_VALUE = frozenset(
+    "-cp -classpath --class-path -p --module-path --upgrade-module-path --add-modules --add-reads --add-exports "
+    "--add-opens --limit-modules --patch-module --enable-native-access --describe-module -d --source "
+    "--illegal-native-access".split()
+)
+
+
+def java_main(argv: Sequence[str]) -> str | None:
+    """The main class of a JVM, as `jps -l` prints it: a class, a jar's path, or MODULE/CLASS.
+
+    None where the argv is no JVM's, or names no main class (java -version), or hides it in an @argfile.
+    """
+    if not argv or argv[0].rpartition("/")[2] not in ("java", "java.exe", "javaw"):
+        return None
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        if argument in ("-jar", "-m", "--module"):
+            return next(arguments, None)
+        if argument in _JAVA_TAKES_VALUE:
+            next(arguments, None)
+        elif argument.startswith("--module="):
+            return argument.removeprefix("--module=")
+        elif argument.startswith("@"):
+            return None
+        elif not argument.startswith("-"):
+            return argument
+    return None

@@ -1,0 +1,115 @@
+"""What a verb returns: plain values, the same for a person and for --json."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ctl.model.errors import CtlError, Reason, exit_code_of
+
+State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
+ClaimVerdict = Literal["holds", "stale", "refused", "unknown"]
+
+
+class Signalled(msgspec.Struct, frozen=True):
+    """A signal that was delivered, `at_s` seconds after the operation began.
+
+    The CONT that follows every catchable signal, so that a stopped process can act on it, is not listed.
+    """
+
+    pid: int
+    signal: str
+    at_s: float
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A process as a person must see it to tell it from another."""
+
+    pid: int
+    state: str  # one letter, see proc_pid_stat(5)
+    user: str
+    since: str  # RFC 3339
+    command: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pid file, record or option says, and whether it holds."""
+
+    source: str  # record, pid file, stop.pid_file, --pid, $MAINPID
+    where: str | None
+    pid: int | None
+    verdict: ClaimVerdict
+    why: str
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong, with its context. An outcome can be ok and still hold some."""
+
+    reason: Reason
+    what: str
+    where: str | None = None
+    details: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: CtlError) -> Fault:
+        return cls(reason=error.reason, what=error.what, where=error.where, details=error.details)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What --dry-run answers: who, by which steps, for how long at most (None: without end)."""
+
+    steps: tuple[str, ...]
+    processes: tuple[Seen, ...]
+    longest_s: float | None
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What became of one target."""
+
+    target: str
+    ok: bool
+    changed: bool
+    before: State
+    after: State
+    reason: Reason
+    pid: int | None = None
+    escalated: bool = False
+    drained: bool | None = None
+    duration_s: float = 0.0
+    signals: list[Signalled] = []
+    survivors: list[Seen] = []
+    errors: list[Fault] = []
+    claims: list[Claim] = []
+    plan: Plan | UnsetType = UNSET
+    exit_code: int = 0  # follows from the reason, unless a signal interrupted ctl
+
+    def __post_init__(self) -> None:
+        if not self.ok and self.exit_code == 0:
+            self.exit_code = exit_code_of(self.reason) or 1
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service is doing now."""
+
+    target: str
+    state: State
+    description: str = ""
+    pid: int | None = None
+    since: str | None = None
+    uptime_s: float | None = None
+    user: str | None = None
+    command: str | None = None
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    threads: int | None = None
+    children: int | None = None
+    ready: bool | None = None
+    claim: list[Claim] = []
+    errors: list[Fault] = []
+
+    @property
+    def exit_code(self) -> int:
+        """LSB 5.0: 0 running, 1 dead but its pid file remains, 3 not running, 4 unknown."""
+        return {"stopped": 3, "stale": 1, "unknown": 4}.get(self.state, 0)

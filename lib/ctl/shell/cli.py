@@ -1,0 +1,283 @@
+"""The command line: turns arguments into explicit parameters of the verbs, and their outcomes into an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from ctl.model.errors import CtlError
+from ctl.model.schedule import BadSchedule, Schedule, parse_schedule
+from ctl.shell.session import Session, complain, resolve
+from ctl.system.interrupts import Interrupts
+
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="Services, by their names.")]
+AnyTargets = Annotated[
+    list[str] | None, typer.Argument(metavar="[TARGET...]", help="Services, by their names; all if none is named.")
+]
+Conf = Annotated[Path | None, typer.Option("--conf", metavar="DIR", help="Conf directory. [$CTL_CONF, /etc/ctl]")]
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory. [$CTL_RUN_DIR, /run/ctl]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no results; only what went wrong.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the whole plan; do nothing.")]
+LockTimeout = Annotated[
+    float,
+    typer.Option("--lock-timeout", metavar="S", min=0, help="Seconds to wait for another ctl on the same target."),
+]
+ExpectPid = Annotated[
+    int | None, typer.Option("--expect-pid", metavar="PID", min=1, help="Refuse unless this is the main process.")
+]
+Pid = Annotated[
+    int | None, typer.Option("--pid", metavar="PID", min=2, help="This process, if it proves to be the service.")
+]
+Grace = Annotated[
+    float | None, typer.Option("--grace", metavar="S", min=0, help="Seconds after the first signal before KILL.")
+]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="S", min=0, help="Seconds to become ready. [ready.timeout]")
+]
+
+
+def _schedule(text: str) -> Schedule:
+    try:
+        return parse_schedule(text)
+    except BadSchedule as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+
+
+ScheduleOption = Annotated[
+    Schedule | None,
+    typer.Option("--schedule", metavar="SPEC", parser=_schedule, help="Signals and seconds: TERM/30/KILL/5."),
+]
+
+interrupts = Interrupts()
+
+
+def start(
+    targets: Targets, timeout: Timeout = None, dry_run: DryRun = False, lock_timeout: LockTimeout = 60.0,
+    conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> int:  # fmt: skip
+    """Start services, and wait until they are ready. One that runs already is left alone."""
+    from ctl.verbs.start import StartOptions
+    from ctl.verbs.start import start as verb
+
+    options = StartOptions(timeout=timeout, lock_timeout=lock_timeout, dry_run=dry_run)
+    session = _session("start", conf, run_dir, as_json, quiet, verbose)
+    return _answer(session, lambda: session.act(targets, lambda host: lambda service: verb(service, host, options)))
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The service, by its name.")],
+    lock_timeout: LockTimeout = 60.0,
+    conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> int:  # fmt: skip
+    """Start a service in the foreground: this process becomes it (containers, systemd's Type=exec)."""
+    from ctl.verbs.run import run as verb
+
+    session = _session("run", conf, run_dir, as_json, quiet, verbose)
+
+    def become() -> int:
+        host = session.host()
+        try:
+            verb(resolve(host, [target])[0], host, lock_timeout)
+        except CtlError as error:
+            error.target = target
+            raise
+
+    return _answer(session, become)
+
+
+def stop(
+    targets: Targets, schedule: ScheduleOption = None, grace: Grace = None, pid: Pid = None,
+    expect_pid: ExpectPid = None, dry_run: DryRun = False, lock_timeout: LockTimeout = 60.0,
+    conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> int:  # fmt: skip
+    """Stop services by their schedules, and wait until they are gone. One that does not run is left alone."""
+    from ctl.verbs.stop import StopOptions
+    from ctl.verbs.stop import stop as verb
+
+    options = StopOptions(
+        schedule=schedule, grace=grace, pid=pid, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run
+    )
+    _require_one(targets, pid, expect_pid)
+    session = _session("stop", conf, run_dir, as_json, quiet, verbose)
+    return _answer(session, lambda: session.act(targets, lambda host: lambda service: verb(service, host, options)))
+
+
+def kill(
+    targets: Targets, pid: Pid = None, expect_pid: ExpectPid = None, dry_run: DryRun = False,
+    conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> int:  # fmt: skip
+    """Kill services and all their processes at once, whatever another ctl is doing with them."""
+    from ctl.verbs.stop import StopOptions
+    from ctl.verbs.stop import kill as verb
+
+    options = StopOptions(pid=pid, expect_pid=expect_pid, dry_run=dry_run)
+    _require_one(targets, pid, expect_pid)
+    session = _session("kill", conf, run_dir, as_json, quiet, verbose)
+    return _answer(session, lambda: session.act(targets, lambda host: lambda service: verb(service, host, options)))
+
+
+def restart(
+    targets: Targets, schedule: ScheduleOption = None, grace: Grace = None, timeout: Timeout = None,
+    expect_pid: ExpectPid = None, dry_run: DryRun = False, lock_timeout: LockTimeout = 60.0,
+    conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> int:  # fmt: skip
+    """Stop services that run, and start them. What could not be started is not stopped."""
+    from ctl.verbs.restart import restart as verb
+    from ctl.verbs.start import StartOptions
+    from ctl.verbs.stop import StopOptions
+
+    stopping = StopOptions(
+        schedule=schedule, grace=grace, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run
+    )
+    starting = StartOptions(timeout=timeout, lock_timeout=lock_timeout)
+    _require_one(targets, None, expect_pid)
+    session = _session("restart", conf, run_dir, as_json, quiet, verbose)
+    return _answer(
+        session, lambda: session.act(targets, lambda host: lambda service: verb(service, host, stopping, starting))
+    )
+
+
+def status(
+    targets: AnyTargets = None, pid: Pid = None,
+    conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> int:  # fmt: skip
+    """Show what services are doing. Exits with 0 running, 1 dead but its pid file remains, 3 not running, 4 unknown."""
+    from ctl.verbs.status import status_of_all, status_of_each
+
+    _require_one(targets or [], pid, None)
+    session = _session("status", conf, run_dir, as_json, quiet, verbose)
+
+    def show() -> int:
+        host = session.host()
+        if not targets:
+            statuses = status_of_all(host)
+            session.show(statuses, one_line_each=True)
+            return 4 if any(status.state == "unknown" for status in statuses) else 0
+        try:
+            services = resolve(host, targets)
+        except CtlError as error:
+            session.fail(error)
+            return 4  # LSB: its status is unknown
+        statuses = status_of_each(services, host, pid)
+        session.show(statuses, one_line_each=len(statuses) > 1)
+        return max(status.exit_code for status in statuses)
+
+    return _answer(session, show)
+
+
+_VERBS: dict[str, Callable[..., int]] = {
+    "start": start,
+    "run": run,
+    "stop": stop,
+    "kill": kill,
+    "restart": restart,
+    "status": status,
+}
+
+
+def main() -> int:
+    """Run ctl on sys.argv. Returns the exit status."""
+    interrupts.install()
+    arguments = sys.argv[1:]
+    try:
+        code = _app(arguments)(args=arguments, prog_name="ctl", standalone_mode=False)
+    except TyperException as error:
+        code = _usage(error, arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours is one line too
+        code = _fault(error)
+    return _flushed(int(code or 0))
+
+
+def _app(arguments: list[str]) -> typer.Typer:
+    """The command line; of its verbs only the one that is called, for building them all takes longer than most do."""
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    app.callback()(_ctl)
+    called = [arguments[0]] if arguments and arguments[0] in _VERBS else list(_VERBS)
+    for name in called:
+        app.command(name)(_VERBS[name])
+    return app
+
+
+def _ctl(
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Start, stop and kill services, and never signal the wrong process.
+
+    Exit status: 0 done, or already so; 1 failed; 2 usage; 4 insufficient privilege; 5 unknown target, or its program
+    is not installed; 6 bad configuration; 7 not running; 130, 143 interrupted; 150 still alive after the whole
+    schedule; 151 not ready in time, or died while starting; 152 identity unknown, mismatched or ambiguous; 153 busy;
+    199 a fault in ctl itself.
+    """
+    if show_version:
+        print(version("ctl"))
+        raise typer.Exit
+
+
+def _session(verb: str, conf: Path | None, run_dir: Path | None, as_json: bool, quiet: bool, verbose: bool) -> Session:
+    return Session(
+        verb=verb, interrupts=interrupts, conf=conf, run_dir=run_dir, as_json=as_json, quiet=quiet, verbose=verbose
+    )
+
+
+def _answer(session: Session, work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except CtlError as error:
+        return session.fail(error)
+
+
+def _require_one(targets: list[str], pid: int | None, expect_pid: int | None) -> None:
+    """A pid names one process, so it goes with one target."""
+    for option, value in (("--pid", pid), ("--expect-pid", expect_pid)):
+        if value is not None and len(targets) != 1:
+            raise typer.BadParameter(f"{option} goes with one target, not with {len(targets)}")
+
+
+def _usage(error: TyperException, arguments: list[str]) -> int:
+    verb = arguments[0] if arguments and arguments[0] in _VERBS else None
+    if type(error).__name__ == "NoArgsIsHelpError":
+        complain(error.format_message())
+        return 2
+    fault = CtlError("usage", error.format_message(), where=f"see ctl {verb} --help" if verb else "see ctl --help")
+    return _session(verb or "", None, None, "--json" in arguments, False, False).fail(fault)
+
+
+def _fault(error: Exception) -> int:
+    import traceback
+
+    if os.environ.get("CTL_DEBUG"):
+        traceback.print_exception(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    complain(
+        f"ctl: a fault in ctl itself: {type(error).__name__}: {error} "
+        f"({frame.filename}:{frame.lineno}; with CTL_DEBUG=1 the whole trace is shown)"
+    )
+    return 199
+
+
+def _flushed(code: int) -> int:
+    """Write out what is buffered. A reader that has gone away (ctl status | head) changes nothing that was done."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        complain(f"ctl: cannot write the result: {error.strerror}")
+        return code or 1
+    return code

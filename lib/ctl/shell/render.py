@@ -1,0 +1,119 @@
+"""What a person reads: results on stdout, diagnostics on stderr as `ctl: TARGET: what (where)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ctl.model.errors import CtlError
+from ctl.model.outcome import Claim, Fault, Plan, Result, Status
+
+_WORDS = {
+    "started": "started",
+    "already_running": "already running",
+    "stopped": "stopped",
+    "already_stopped": "already stopped",
+    "killed": "killed",
+    "escalated": "stopped, but only KILL ended it",
+}
+
+
+def diagnostic(target: str | None, what: str, where: str | None = None, details: Iterable[str] = ()) -> str:
+    """One line, and the details indented below it."""
+    line = "ctl: " + (f"{target}: " if target else "") + what + (f" ({where})" if where else "")
+    return "\n".join([line, *(f"  {detail}" for detail in details)])
+
+
+def error_lines(error: CtlError) -> str:
+    return diagnostic(error.target, error.what, error.where, error.details)
+
+
+def fault_lines(target: str, fault: Fault) -> str:
+    return diagnostic(target, fault.what, fault.where, fault.details)
+
+
+def refused_claims(target: str, claims: Sequence[Claim]) -> list[str]:
+    """A line for each pid file or record that says nothing believable; it was not used."""
+    return [
+        diagnostic(target, f"{claim.source} {claim.why}; it is not believed", claim.where)
+        for claim in claims
+        if claim.verdict == "refused"
+    ]
+
+
+def result_lines(result: Result) -> list[str]:
+    """What became of a target. Empty where it failed: then the diagnostics say it all."""
+    if result.plan:
+        return _plan_lines(result, result.plan)
+    if not result.ok:
+        return []
+    pid = f", pid {result.pid}" if result.pid is not None else ""
+    stale = " (its record was stale)" if result.before == "stale" and result.reason == "already_stopped" else ""
+    took = f", {result.duration_s:.2f} s" if result.changed and result.reason != "already_stopped" else ""
+    adopted = " (adopted)" if result.reason == "already_running" and result.changed else ""
+    return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}"]
+
+
+def status_line(status: Status, width: int) -> str:
+    """One service on one line."""
+    words = [f"{status.target:<{width}}", f"{status.state:<8}"]
+    if status.pid is not None:
+        words.append(f"pid {status.pid}, up {duration(status.uptime_s or 0)}")
+    elif status.errors:
+        words.append(status.errors[0].what)
+    else:
+        words.append("")
+    if status.description:
+        words.append(f"- {status.description}")
+    return "  ".join(word for word in words if word.strip()).rstrip()
+
+
+def status_block(status: Status) -> list[str]:
+    """One service, all that is known of it."""
+    head = f"{status.target}: {status.state}" + (f" - {status.description}" if status.description else "")
+    rows: list[tuple[str, str]] = []
+    if status.pid is not None:
+        rows.append(
+            ("pid", f"{status.pid}, user {status.user}, since {status.since} ({duration(status.uptime_s or 0)})")
+        )
+        rows.append(("command", status.command or "?"))
+        rows.append(("uses", _uses(status)))
+        if status.ready is not None:
+            rows.append(("ready", "yes" if status.ready else "no"))
+    rows += [(claim.source, f"{claim.verdict}: {claim.why}") for claim in status.claim]
+    return [head, *(f"  {name + ':':<14} {text}" for name, text in rows)]
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: 3d 4h, 2h 5m, 7m 3s, 12s."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def _uses(status: Status) -> str:
+    facts = []
+    if status.rss_bytes is not None:
+        facts.append(f"{status.rss_bytes / 2**20:.1f} MiB")
+    if status.cpu_percent is not None:
+        facts.append(f"{status.cpu_percent:.1f} % of a processor")
+    if status.threads is not None:
+        facts.append(f"{status.threads} thread{'s' if status.threads != 1 else ''}")
+    if status.children is not None:
+        facts.append(f"{status.children} child{'ren' if status.children != 1 else ''}")
+    return ", ".join(facts) or "?"
+
+
+def _plan_lines(result: Result, plan: Plan) -> list[str]:
+    if not plan.steps:
+        return [f"{result.target}: nothing to do"]
+    longest = "as long as it takes" if plan.longest_s is None else f"at most {plan.longest_s:g} s"
+    lines = [f"{result.target}: would take {longest}"]
+    lines += [f"  {number}. {step}" for number, step in enumerate(plan.steps, start=1)]
+    lines += [
+        f"  pid {process.pid} ({process.user}, since {process.since}): {process.command}" for process in plan.processes
+    ]
+    return lines

@@ -1,0 +1,140 @@
+"""One call of ctl: its host, its targets, and how its outcome leaves by stdout, stderr and the exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ctl.model.errors import CtlError
+from ctl.model.outcome import Fault, Result, Status
+from ctl.model.service import Service
+from ctl.model.target import parse_target
+from ctl.shell import render
+from ctl.system.host import Host, open_host
+from ctl.system.interrupts import Interrupts
+from ctl.verbs import many
+
+
+class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What --json prints: exactly one, whatever happens."""
+
+    schema: int
+    verb: str
+    ok: bool
+    changed: bool
+    results: Sequence[Result | Status]
+    errors: list[Fault] = []
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """The options that every verb takes."""
+
+    verb: str
+    interrupts: Interrupts
+    conf: Path | None
+    run_dir: Path | None
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def host(self) -> Host:
+        """Raises CtlError."""
+        return open_host(self.conf, self.run_dir, self.interrupts, self._say)
+
+    def act(self, targets: Sequence[str], operation: Callable[[Host], many.Operation]) -> int:
+        """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
+        host = self.host()
+        results = many.act_on(resolve(host, targets), operation(host))
+        if self.as_json:
+            self._print_document(results, ok=all(result.ok for result in results))
+        for result in results:
+            self._print_result(result)
+        return exit_code([result.exit_code for result in results])
+
+    def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
+        if self.as_json:
+            self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
+        for status in statuses:
+            for line in render.refused_claims(status.target, status.claim):
+                complain(line)
+            for fault in status.errors:
+                complain(render.fault_lines(status.target, fault))
+        if self.as_json or self.quiet:
+            return
+        width = max((len(status.target) for status in statuses), default=0)
+        for status in statuses:
+            lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
+            emit("\n".join(lines))
+
+    def fail(self, error: CtlError) -> int:
+        """The whole call came to nothing. Returns the exit status."""
+        complain(render.error_lines(error))
+        if self.as_json:
+            emit_json(Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)]))
+        return error.exit_code
+
+    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
+        changed = any(isinstance(result, Result) and result.changed for result in results)
+        emit_json(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+
+    def _print_result(self, result: Result) -> None:
+        for line in render.refused_claims(result.target, result.claims):
+            complain(line)
+        if self.verbose:
+            for sent in result.signals:
+                complain(render.diagnostic(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s"))
+        for fault in result.errors:
+            complain(render.fault_lines(result.target, fault))
+        if not self.as_json and not self.quiet:
+            for line in render.result_lines(result):
+                emit(line)
+
+    def _say(self, target: str, what: str) -> None:
+        if not self.quiet:
+            complain(render.diagnostic(target, what))
+
+
+def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
+    """The services named, each once, in order. Nothing is done to any of them when one name is wrong.
+
+    Raises CtlError with every wrong name.
+    """
+    services: dict[str, Service] = {}
+    errors: list[CtlError] = []
+    for text in targets:
+        try:
+            service = host.config.service(parse_target(text))
+            host.rules(service)
+            services[service.name] = service
+        except CtlError as error:
+            error.target = error.target or text
+            errors.append(error)
+    if errors:
+        first, *others = errors
+        first.details += tuple(render.error_lines(other) for other in others)
+        raise first
+    return list(services.values())
+
+
+def exit_code(codes: Sequence[int]) -> int:
+    """0 when all went well, the one code of all that failed, or 1 when they failed for different reasons."""
+    failures = {code for code in codes if code}
+    return failures.pop() if len(failures) == 1 else 1 if failures else 0
+
+
+def emit(text: str) -> None:
+    """A result, on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def emit_json(document: Document) -> None:
+    emit(msgspec.json.encode(document).decode())
+
+
+def complain(text: str) -> None:
+    """A diagnostic, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

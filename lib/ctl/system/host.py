@@ -1,0 +1,146 @@
+"""The host: the one seam between the verbs and the operating system. It is passed in, never looked up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ctl.model.errors import CtlError
+from ctl.model.match import Rules
+from ctl.model.service import Service, Start
+from ctl.system import lock, wait
+from ctl.system.config import Config, load_config
+from ctl.system.interrupts import Interrupts
+from ctl.system.pidfd import Handle
+from ctl.system.records import BarePid, Records, Refused, read_pid_file
+from ctl.system.spawn import DEFAULT_PATH, Program
+from ctl.system.trust import require_trusted
+from ctl.system.users import Account, account_of, uid_of
+
+Say = Callable[[str, str], None]  # told (target, one line) of what a person who waits may want to know
+
+
+class Host:
+    """This machine, as one ctl sees it."""
+
+    def __init__(self, config: Config, interrupts: Interrupts, say: Say) -> None:
+        self.config = config
+        self.interrupts = interrupts
+        self.say = say
+        self.records = Records(config.run_dir, interrupts)
+
+    def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
+        """Hold the target's lock for the block."""
+        return lock.locked(
+            self.records.lock_file(target),
+            verb,
+            timeout,
+            self.interrupts,
+            lambda holder: self.say(target, f"waiting for {holder}"),
+        )
+
+    def rules(self, service: Service) -> Rules:
+        """The service's match rules on this host. Raises CtlError (bad_config) for a user that does not exist.
+
+        Without match rules, its user is start.user, else the owner of the run directory, else whoever asks.
+        """
+        if service.match.user is not None:
+            return service.rules(uid_of(service.match.user, f"{service.file}, match.user"))
+        if service.has_rules:
+            return service.rules(None)
+        return service.rules(self.service_uid(service))
+
+    def service_uid(self, service: Service) -> int:
+        """The user that the service is started as."""
+        if service.start is not None and service.start.user is not None:
+            return uid_of(service.start.user, f"{service.file}, start.user")
+        try:
+            return self.config.run_dir.stat().st_uid
+        except OSError:
+            return os.geteuid()
+
+    def bare_pids(self, service: Service) -> Iterator[tuple[str, str | None, Callable[[], BarePid | None]]]:
+        """Who claims to know the main process by its bare pid: source, place, and how to read it."""
+        records = self.records
+        name = service.name
+        yield "pid file", str(records.pid_file(name)), lambda: records.read_pid(name)
+        pid_file = service.stop.pid_file
+        if pid_file is not None:
+            uid = self.service_uid(service)
+            yield "stop.pid_file", pid_file, lambda: read_pid_file(Path(pid_file), uid)
+        if main_pid := os.environ.get("MAINPID"):
+            yield "$MAINPID", None, lambda: _from_systemd(main_pid)
+
+    def program(self, start: Start, target: str, run_id: str, file: str, *, inherit: bool = False) -> Program:
+        """What to execute. Raises CtlError (bad_config, permission_denied).
+
+        The environment is that of service(8) and systemd.exec(5), not the caller's: a service started by hand at night
+        must be the same as one started at boot. With `inherit` (run) it is the caller's, who is a supervisor.
+        """
+        account = None if start.user is None else account_of(start.user, start.group, f"{file}, start.user")
+        if account is not None and os.geteuid() != 0:
+            if account.uid != os.geteuid():
+                raise CtlError(
+                    "permission_denied", f"only root can start it as user {account.name}", where=f"{file}, start.user"
+                )
+            account = None
+        environment = dict(os.environ) if inherit else _base_environment(account)
+        environment |= start.environment | {"CTL_TARGET": target, "CTL_RUN_ID": run_id}
+        return Program(
+            argv=start.command,
+            environment=environment,
+            directory=start.directory,
+            account=account,
+            umask=int(start.umask, 8),
+            nice=start.nice,
+            limits=start.limits,
+        )
+
+    def log_path(self, service: Service) -> Path:
+        """Where its stdout and stderr go."""
+        if service.start is not None and service.start.log is not None:
+            return Path(service.start.log)
+        return self.config.log_dir / f"{service.name}.log"
+
+    def pause(self, fds: Iterable[int], until: float) -> set[int]:
+        """Those of `fds` that become readable before `until`; with none, a pause. Raises Interrupted."""
+        return wait.readable(fds, until, self.interrupts)
+
+    def wait_ended(self, handles: Iterable[Handle], deadline: float) -> bool:
+        """Wait until all have ended: False where the deadline passed first. Raises Interrupted."""
+        return wait.all_ended([handle.fd for handle in handles], deadline, self.interrupts)
+
+
+def open_host(conf: Path | None, run_dir: Path | None, interrupts: Interrupts, say: Say) -> Host:
+    """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning."""
+    try:
+        shown = os.readlink("/proc/self")
+    except OSError:
+        raise CtlError("failed", "/proc is not mounted") from None
+    if shown != str(os.getpid()):
+        raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
+    config = load_config(conf, run_dir)
+    require_trusted(config.run_dir)
+    return Host(config, interrupts, say)
+
+
+def _base_environment(account: Account | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("LANG", "TZ") or name.startswith("LC_")}
+    if account is None:
+        uid = os.geteuid()
+        account = account_of(str(uid), None, "")
+    return kept | {
+        "PATH": DEFAULT_PATH,
+        "HOME": account.home,
+        "USER": account.name,
+        "LOGNAME": account.name,
+        "SHELL": account.shell,
+    }
+
+
+def _from_systemd(text: str) -> BarePid:
+    """The main process that systemd.exec(5) names in ExecStop= and ExecReload=."""
+    if not (text.isascii() and text.isdigit() and int(text) > 1):
+        raise Refused(f"holds {text[:24]!r}, not one process id")
+    return BarePid(int(text), None)

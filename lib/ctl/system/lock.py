@@ -1,0 +1,133 @@
+"""One operation at a time on a target: flock(2) on RUN_DIR/TARGET.lock, released by the kernel when its holder dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from ctl.model.errors import CtlError
+from ctl.system import procfs
+from ctl.system.interrupts import Interrupts
+from ctl.system.wait import now, readable
+
+_ABSENT = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+
+
+Lock = AbstractContextManager[bool]
+
+
+@contextmanager
+def locked(
+    path: Path, purpose: str, timeout: float, interrupts: Interrupts, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[bool]:
+    """Hold the lock for the block, after at most `timeout` seconds. Yields whether it could be held at all.
+
+    Where the file cannot even be made (a full or read-only run directory), nobody else can hold it either: False.
+    `on_wait` is told once who is in the way. Raises CtlError (busy, permission_denied) or Interrupted.
+    """
+    fd = _open(path)
+    if fd is None:
+        yield False
+        return
+    try:
+        if not _take_now(fd):
+            on_wait(_holder_of(fd, path))
+            if not _take_within(fd, now() + timeout, interrupts):
+                raise CtlError("busy", f"{_holder_of(fd, path)} holds it; waited {timeout:g} s", where=str(path))
+        _sign(fd, purpose)
+        yield True
+    finally:
+        os.close(fd)
+
+
+def purpose_held(path: Path) -> str | None:
+    """The verb for which some process holds the lock now, None where nobody does.
+
+    Looks into /proc/locks (proc_locks(5)) rather than trying the lock, which would get in the way of the others.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return _signed(fd) or "another verb" if _holding_pid(fd) is not None else None
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int | None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.EROFS and path.exists():
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if error.errno in _ABSENT:
+            return None
+        if isinstance(error, PermissionError):
+            raise CtlError(
+                "permission_denied", "not allowed to lock this service; try again as its owner or root", where=str(path)
+            ) from None
+        raise CtlError("failed", f"cannot lock: {error.strerror}", where=str(path)) from None
+
+
+def _take_now(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _take_within(fd: int, deadline: float, interrupts: Interrupts) -> bool:
+    """flock(2) has no timeout: a thread waits in it and tells us through an eventfd, which poll(2) can wait for.
+
+    A thread that is given up keeps its own copy of the descriptor. When it gets the lock after all, it closes that,
+    and so releases the lock: by then the caller has closed the other copy.
+    """
+    done, waiting = os.eventfd(0, os.EFD_CLOEXEC), os.dup(fd)
+
+    def wait() -> None:
+        fcntl.flock(waiting, fcntl.LOCK_EX)
+        os.close(waiting)
+        os.eventfd_write(done, 1)
+
+    threading.Thread(target=wait, name="flock", daemon=True).start()
+    if not readable([done], deadline, interrupts):
+        return False
+    os.close(done)
+    return True
+
+
+def _sign(fd: int, purpose: str) -> None:
+    """Leave word of what holds the lock, for whoever waits. Not worth failing for on a full file system."""
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{purpose}\n".encode(), 0)
+    except OSError:
+        pass
+
+
+def _signed(fd: int) -> str:
+    return os.pread(fd, 64, 0).decode(errors="replace").strip()
+
+
+def _holder_of(fd: int, path: Path) -> str:
+    pid = _holding_pid(fd)
+    return f"ctl {_signed(fd)} (pid {pid})" if pid is not None else "another ctl"
+
+
+def _holding_pid(fd: int) -> int | None:
+    """The process that holds a lock on this file, as far as our pid namespace shows it."""
+    found = os.fstat(fd)
+    file_id = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for line in procfs.read_locks():
+        fields = line.split()
+        if "FLOCK" in fields and "->" not in fields and file_id in fields:
+            return int(fields[fields.index(file_id) - 1])
+    return None

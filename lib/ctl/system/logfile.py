@@ -1,0 +1,66 @@
+"""A service's log: stdout and stderr, appended; rotated at start."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from ctl.model.errors import CtlError
+from ctl.system.failure import failure
+
+_TAIL: Final = 16384  # bytes from the end in which the last lines are looked for
+
+
+def open_log(path: Path, keep: int, owner: tuple[int, int] | None) -> BinaryIO:
+    """Rotate the log (PATH to PATH.1 and so on, `keep` old ones), and open a new one. Raises CtlError."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _rotate(path, keep)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+        fd = os.open(path, flags, 0o640)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(fd)
+            raise CtlError("failed", "the log is no regular file of its own", where=str(path))
+        os.set_blocking(fd, True)
+        if owner is not None:
+            os.fchown(fd, *owner)
+        return os.fdopen(fd, "ab", buffering=0)
+    except OSError as error:
+        raise failure(error, "cannot open the log", where=f"start.log = {path}") from None
+
+
+def size_of(path: Path) -> int:
+    """Its length in bytes, 0 where there is none: where what is written next will begin."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def tail(path: Path, lines: int, since: int = 0) -> tuple[str, ...]:
+    """The last `lines` lines that were written after byte `since`; none where the file cannot be read."""
+    try:
+        with path.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            start = max(since, end - _TAIL)
+            log.seek(start)
+            content = log.read(_TAIL)
+    except OSError:
+        return ()
+    found = content.decode(errors="replace").splitlines()
+    if start > since and found:
+        found = found[1:]  # begun before the part that was read
+    return tuple(found[-lines:])
+
+
+def _rotate(path: Path, keep: int) -> None:
+    if keep == 0 or not path.exists() or path.is_symlink() or path.stat().st_size == 0:
+        return
+    for number in range(keep - 1, 0, -1):
+        older = path.with_name(f"{path.name}.{number}")
+        if older.exists():
+            older.rename(path.with_name(f"{path.name}.{number + 1}"))
+    path.rename(path.with_name(f"{path.name}.1"))

@@ -1,0 +1,187 @@
+"""Handles: the only way in which this program reaches a process. See pidfd_open(2) and pidfd_send_signal(2)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from functools import cache
+from pathlib import Path
+from typing import Final, Self
+
+from ctl.model.errors import CtlError
+from ctl.model.identity import Identity
+from ctl.system import procfs
+from ctl.system.procfs import Gone, Stat
+
+_SIGNAL_ZERO: Final = 0
+# A stopped process acts on neither of the other kinds until it is continued; KILL reaches it anyway.
+_NEEDS_NO_CONT: Final = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
+
+
+class Handle:
+    """An open pidfd whose process was identified after it was opened: it can never come to mean another one."""
+
+    def __init__(self, fd: int, identity: Identity, stat: Stat) -> None:
+        self.fd = fd
+        self.identity = identity
+        self.stat = stat
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended. A zombie has; a process whose first thread ended before the others has not."""
+        return is_ended(self.fd)
+
+    def send(self, name: str) -> bool:
+        """Send the signal, and CONT after it so that a stopped process can act on it. False where it has ended.
+
+        Raises CtlError (permission_denied).
+        """
+        number = signal_number(name)
+        if self.is_gone or not self._send(number):
+            return False
+        if number not in _NEEDS_NO_CONT:
+            self._send(signal.SIGCONT)
+        return True
+
+    def may_signal(self) -> bool:
+        """Whether the kernel would let us signal it."""
+        try:
+            signal.pidfd_send_signal(self.fd, _SIGNAL_ZERO)
+        except PermissionError:
+            return False
+        except ProcessLookupError:
+            pass
+        return True
+
+    def state(self) -> str:
+        """Its state's letter (proc_pid_stat(5)) now; Z where it has ended."""
+        try:
+            return "Z" if self.is_gone else procfs.read_stat(self.pid).state
+        except Gone:
+            return "Z"
+        except procfs.Forbidden:
+            return "?"
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, number: int) -> bool:
+        try:
+            signal.pidfd_send_signal(self.fd, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            raise CtlError(
+                "permission_denied",
+                f"pid {self.pid} belongs to another user: not allowed to signal it; try again as root",
+            ) from None
+        return True
+
+
+def open_handle(pid: int) -> Handle | None:
+    """A handle on the process that has this pid now, None where it has ended or there is none.
+
+    Raises procfs.Forbidden where /proc hides what identifies it.
+    """
+    fd = open_pidfd(pid)
+    if fd is None:
+        return None
+    try:
+        stat = procfs.read_stat(pid)
+    except Gone:
+        ended = is_ended(fd)
+        os.close(fd)
+        if ended:
+            return None
+        raise procfs.Forbidden(pid) from None  # alive, yet not in /proc: hidepid=2
+    except BaseException:
+        os.close(fd)
+        raise
+    # Only a process that has not ended yet can have been the one that /proc just described.
+    if is_ended(fd):
+        os.close(fd)
+        return None
+    return Handle(fd, identity_of(fd, pid, stat), stat)
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A pidfd, None where there is no such process. A thread's id is none either."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return None
+        if error.errno == errno.ENOSYS:
+            raise CtlError("internal", "this kernel has no pidfd: Linux 5.3 or newer is needed") from None
+        raise
+
+
+def identity_of(fd: int, pid: int, stat: Stat) -> Identity:
+    inode = os.fstat(fd).st_ino if _inodes_are_unique() else None
+    return Identity(boot_id=boot_id(), pid_ns=pid_namespace(), pid=pid, start_ticks=stat.start_ticks, pidfd_inode=inode)
+
+
+def own_identity() -> Identity:
+    """That of this very process, which it keeps when it executes another program."""
+    with os.fdopen(os.pidfd_open(os.getpid()), "rb") as pidfd:
+        return identity_of(pidfd.fileno(), os.getpid(), procfs.read_stat(os.getpid()))
+
+
+def is_ended(pidfd: int) -> bool:
+    """Whether the process has ended, a zombie included: its pidfd polls readable, pidfd_open(2)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def signal_number(name: str) -> int:
+    """The number of a signal's name without SIG, as this machine counts them."""
+    base, plus, offset = name.partition("+")
+    return int(signal.Signals[f"SIG{base}"]) + (int(offset) if plus else 0)
+
+
+@cache
+def boot_id() -> str:
+    """A random id of this boot, random(4)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@cache
+def pid_namespace() -> int:
+    """The inode of our pid namespace, namespaces(7)."""
+    return int(os.readlink("/proc/self/ns/pid").partition("[")[2].rstrip("]"))
+
+
+def namespace_is_alive(inode: int) -> bool:
+    """Whether a process that we can see lives in the pid namespace with this inode."""
+    link = f"pid:[{inode}]"
+    for pid in procfs.pids():
+        try:
+            if os.readlink(f"/proc/{pid}/ns/pid") == link:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@cache
+def _inodes_are_unique() -> bool:
+    """Since Linux 6.9 a pidfd is a file of pidfs, with an inode of its own; before, all share the anonymous one."""
+    pidfd, anonymous = os.pidfd_open(os.getpid()), os.eventfd(0)
+    try:
+        return os.fstat(pidfd).st_dev != os.fstat(anonymous).st_dev
+    finally:
+        os.close(pidfd)
+        os.close(anonymous)

@@ -1,0 +1,79 @@
+"""What a person reads about a process."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import NamedTuple
+
+from ctl.model.outcome import Seen
+from ctl.system import procfs
+from ctl.system.pidfd import Handle
+from ctl.system.procfs import Forbidden, Gone
+from ctl.system.trust import user_name
+from ctl.system.wait import wall_clock
+
+
+class Vitals(NamedTuple):
+    """What psutil tells of a process; None for what may not be read."""
+
+    cpu_percent: float | None  # of one processor, over its whole life, as ps(1) counts it
+    rss_bytes: int | None
+    threads: int | None
+    children: int | None
+
+
+def seen(handle: Handle) -> Seen:
+    """A line about the process: pid, state, user, start, argv."""
+    pid = handle.pid
+    try:
+        user = user_name(procfs.read_owner(pid))
+        command = procfs.read_command_line(pid) or f"[{handle.stat.comm}]"
+    except (Gone, Forbidden):
+        user, command = "?", f"[{handle.stat.comm}]"
+    return Seen(pid=pid, state=handle.state(), user=user, since=rfc3339(started(handle)), command=command)
+
+
+def describe(process: Seen) -> str:
+    """The line as text."""
+    command = process.command if len(process.command) <= 120 else process.command[:117] + "..."
+    return f"pid {process.pid}, {process.user}, since {process.since}, state {process.state}: {command}"
+
+
+def started(handle: Handle) -> float:
+    """When it started, in seconds since the epoch, exact to a clock tick."""
+    return epoch_of(handle.stat.start_ticks)
+
+
+def epoch_of(ticks: int) -> float:
+    """The instant that many clock ticks after boot, in seconds since the epoch as the clock is set now."""
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return wall_clock() - since_boot + ticks / procfs.TICKS_PER_SECOND
+
+
+def rfc3339(instant: float) -> str:
+    """Local time with its offset, to the second."""
+    return datetime.fromtimestamp(instant).astimezone().isoformat(timespec="seconds")
+
+
+def rfc3339_now() -> str:
+    return rfc3339(wall_clock())
+
+
+def vitals(handle: Handle) -> Vitals:
+    """How it fares."""
+    import psutil
+
+    try:
+        process = psutil.Process(handle.pid)
+        with process.oneshot():
+            cpu = process.cpu_times()
+            lived = max(wall_clock() - process.create_time(), 0.01)
+            return Vitals(
+                cpu_percent=round((cpu.user + cpu.system) / lived * 100, 1),
+                rss_bytes=process.memory_info().rss,
+                threads=process.num_threads(),
+                children=len(process.children(recursive=True)),
+            )
+    except psutil.Error:
+        return Vitals(None, None, None, None)

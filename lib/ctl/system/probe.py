@@ -1,0 +1,168 @@
+"""Probes: is it ready, is it drained? Each runs in a thread of its own, so that one that hangs delays nobody."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from re import Pattern
+from typing import Final
+
+from ctl.model.service import Drain, Ready, tcp_address
+from ctl.system import procfs
+from ctl.system.pidfd import open_handle
+from ctl.system.spawn import Program, new_run_id
+
+_ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
+_OUTPUT_KEPT: Final = 2048  # bytes of a command's output, from its end
+_LOG_KEPT: Final = 1 << 20  # bytes of a log in which a line is looked for at a time
+
+# A probe takes the seconds it has; it returns None where it is positive, else one line that says why it is not.
+Probe = Callable[[float], str | None]
+
+
+def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
+    """The tcp, http or command probe that is given, None where there is none. A command runs as `program` does."""
+    if given.tcp is not None:
+        address = tcp_address(given.tcp)
+        return lambda seconds: tcp(address, seconds)
+    if given.http is not None:
+        url = given.http
+        return lambda seconds: http(url, seconds)
+    if given.command is not None:
+        argv = given.command
+        return lambda seconds: command(argv, program, seconds)
+    return None
+
+
+def tcp(address: tuple[str, int], seconds: float) -> str | None:
+    """Positive where a connection is accepted."""
+    try:
+        socket.create_connection(address, timeout=min(seconds, _ANSWER_WITHIN)).close()
+    except OSError as error:
+        return f"tcp {address[0]}:{address[1]}: {error.strerror or error}"
+    return None
+
+
+def http(url: str, seconds: float) -> str | None:
+    """Positive where a GET answers 2xx. Redirects and proxies are not followed: the service itself is asked."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=min(seconds, _ANSWER_WITHIN))
+    try:
+        connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"http {url}: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
+    finally:
+        connection.close()
+    return None if 200 <= status < 300 else f"http {url}: answered {status}"
+
+
+def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
+    """Positive where a line written after byte `since` matches."""
+
+    def look(_seconds: float) -> str | None:
+        try:
+            with path.open("rb") as log:
+                log.seek(max(since, path.stat().st_size - _LOG_KEPT))
+                written = log.read(_LOG_KEPT).decode(errors="replace")
+        except OSError as error:
+            return f"log {path}: {error.strerror}"
+        found = any(pattern.search(line) for line in written.splitlines())
+        return None if found else f"log {path}: no line matches {pattern.pattern!r} yet"
+
+    return look
+
+
+def command(argv: tuple[str, ...], program: Program | None, seconds: float) -> str | None:
+    """Positive where it exits 0. What it leaves running when it ends or its time is over is killed."""
+    import sh
+
+    run_id = new_run_id()
+    output = bytearray()
+
+    def keep(chunk: bytes) -> None:
+        output.extend(chunk)
+        del output[:-_OUTPUT_KEPT]
+
+    environment = dict(os.environ if program is None else program.environment) | {"CTL_RUN_ID": run_id}
+    try:
+        running = sh.Command(argv[0])(
+            *argv[1:],
+            _bg=True,
+            _bg_exc=False,
+            _return_cmd=True,
+            _new_session=True,
+            _tty_out=False,
+            _out=keep,
+            _err=keep,
+            _out_bufsize=0,
+            _err_bufsize=0,
+            _env=environment,
+            _cwd=None if program is None else program.directory,
+            _uid=None if program is None or program.account is None else program.account.uid,
+        )
+        running.wait(timeout=seconds)
+    except sh.CommandNotFound:
+        return f"command {argv[0]}: not installed"
+    except sh.TimeoutException:
+        return f"command {argv[0]}: no answer in {seconds:g} s"
+    except sh.ErrorReturnCode as error:
+        return f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}"
+    except (OSError, sh.ForkException) as error:
+        return f"command {argv[0]}: cannot run: {error}"
+    finally:
+        _kill_run(run_id)
+    return None
+
+
+class Attempt:
+    """A probe under way."""
+
+    def __init__(self, probe: Probe, seconds: float) -> None:
+        self.problem: str | None = f"no answer in {seconds:g} s"
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC)  # readable when the probe has ended
+        self._closed = threading.Lock()
+        threading.Thread(target=self._run, args=(probe, seconds), name="probe", daemon=True).start()
+
+    def close(self) -> None:
+        """Give up the descriptor; the thread of a probe that still hangs ends with its own timeout."""
+        with self._closed:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _run(self, probe: Probe, seconds: float) -> None:
+        try:
+            self.problem = probe(seconds)
+        except Exception as error:  # noqa: BLE001 - a probe never takes ctl down: it is a no with its reason
+            self.problem = f"{type(error).__name__}: {error}"
+        with self._closed:
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
+
+
+def _last_line(output: bytearray) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+def _kill_run(run_id: str) -> None:
+    """Kill what carries this run id: nothing that a probe started outlives it."""
+    for pid in procfs.pids():
+        try:
+            if procfs.read_variable(pid, "CTL_RUN_ID") != run_id:
+                continue
+            handle = open_handle(pid)
+            if handle is None:
+                continue
+            with handle:
+                if procfs.read_variable(pid, "CTL_RUN_ID") == run_id:
+                    handle.send("KILL")
+        except (procfs.Gone, procfs.Forbidden):
+            continue

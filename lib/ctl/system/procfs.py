@@ -1,0 +1,222 @@
+"""What /proc says of a process. A reader returns None for what may not be read, and raises Gone for who is not there.
+
+See proc(5) and its pages proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline(5), proc_pid_environ(5).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Final, NamedTuple
+
+PF_KTHREAD: Final = 0x00200000  # linux/sched.h
+TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_CHUNK: Final = 1 << 16
+_DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
+_GONE: Final = (errno.ENOENT, errno.ESRCH)
+_FORBIDDEN: Final = (errno.EACCES, errno.EPERM)
+
+
+class Gone(Exception):
+    """No such process, or none that this /proc shows."""
+
+
+class Forbidden(Exception):
+    """The process is there, and /proc does not let us read what tells it apart (hidepid=1)."""
+
+
+class Stat(NamedTuple):
+    """The fields of proc_pid_stat(5) that tell processes apart and how they are related."""
+
+    pid: int
+    comm: str
+    state: str
+    ppid: int
+    session: int
+    flags: int
+    start_ticks: int
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        return bool(self.flags & PF_KTHREAD)
+
+
+def pids() -> Iterator[int]:
+    """Every process that /proc shows."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            yield int(name)
+
+
+def read_stat(pid: int) -> Stat:
+    """Raises Gone or Forbidden."""
+    raw = _read(f"/proc/{pid}/stat")
+    if raw is None:
+        raise Forbidden(pid)
+    # comm may hold anything, also ") S 1 ": it ends at the last parenthesis.
+    opening, closing = raw.index(b"("), raw.rindex(b")")
+    fields = raw[closing + 2 :].split()
+    return Stat(
+        pid=pid,
+        comm=raw[opening + 1 : closing].decode(errors="surrogateescape"),
+        state=fields[0].decode(),
+        ppid=int(fields[1]),
+        session=int(fields[3]),
+        flags=int(fields[6]),
+        start_ticks=int(fields[19]),
+    )
+
+
+def read_argv(pid: int) -> list[str] | None:
+    """Its arguments now, which it may have overwritten. Empty for a kernel thread and a zombie. Raises Gone."""
+    raw = _read(f"/proc/{pid}/cmdline")
+    if raw is None:
+        return None
+    return raw.decode(errors="surrogateescape").removesuffix("\0").split("\0") if raw else []
+
+
+def read_command_line(pid: int) -> str | None:
+    """Its arguments joined by spaces, as pgrep -f joins them. Raises Gone."""
+    raw = _read(f"/proc/{pid}/cmdline")
+    return None if raw is None else raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="surrogateescape")
+
+
+def read_executable(pid: int) -> str | None:
+    """The path of the file it executes, also after an upgrade replaced that. "" for a kernel thread. Raises Gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").removesuffix(_DELETED)
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            return None
+        if error.errno in _GONE and os.path.exists(f"/proc/{pid}"):
+            return ""
+        raise Gone(pid) from None
+
+
+def read_variable(pid: int, name: str) -> str | None:
+    """The value that `name` had in its environment when it was executed, "" where it had none. Raises Gone."""
+    raw = _read(f"/proc/{pid}/environ")
+    if raw is None:
+        return None
+    start = f"{name}=".encode()
+    for entry in raw.split(b"\0") if start in raw else ():
+        if entry.startswith(start):
+            return entry[len(start) :].decode(errors="surrogateescape")
+    return ""
+
+
+def read_owner(pid: int) -> int:
+    """Its effective user id. Raises Gone or Forbidden.
+
+    From /proc/PID/status, not from who owns /proc/PID: that is root for a process that is not dumpable, proc(5).
+    """
+    return int(_status_field(pid, b"Uid")[1])
+
+
+def in_our_pid_namespace(pid: int) -> bool:
+    """Whether its pid is one of our own namespace's, and not that of a container inside it.
+
+    Raises Gone or Forbidden.
+    NSpid lists its pid in each namespace from that of this /proc inwards, and stays readable for other users.
+    """
+    return len(_status_field(pid, b"NSpid")) == 1
+
+
+def ticks_now() -> float:
+    """The clock that start times are read from: clock ticks since boot, suspended time included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND
+
+
+def parents(pid: int) -> Iterator[int]:
+    """The parent of `pid`, its parent, and so on up to pid 1."""
+    seen: set[int] = set()
+    while pid > 1 and pid not in seen:
+        seen.add(pid)
+        try:
+            pid = read_stat(pid).ppid
+        except (Gone, Forbidden):
+            return
+        if pid > 0:
+            yield pid
+
+
+def read_locks() -> list[str]:
+    """The lines of proc_locks(5)."""
+    return (_read("/proc/locks") or b"").decode().splitlines()
+
+
+def hides_others() -> bool:
+    """Whether /proc is mounted so that it does not show us every process (hidepid=, proc(5))."""
+    if os.geteuid() == 0:
+        return False
+    hidden = False
+    for line in (_read("/proc/self/mountinfo") or b"").splitlines():
+        before, _, after = line.partition(b" - ")
+        kind, _, options = after.split(b" ", 2)
+        if before.split(b" ")[4] == b"/proc" and kind == b"proc":
+            values = dict(option.partition(b"=")[::2] for option in options.split(b","))
+            gid = values.get(b"gid")
+            trusted = gid is not None and int(gid) in {os.getegid(), *os.getgroups()}
+            hidden = values.get(b"hidepid", b"off") not in (b"0", b"off") and not trusted
+    return hidden
+
+
+class ProcessLook:
+    """A look at one process for the match rules, each field read at most once and only when it is asked for."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    @cached_property
+    def uid(self) -> int | None:
+        try:
+            return read_owner(self.pid)
+        except Forbidden:
+            return None
+
+    @cached_property
+    def argv(self) -> list[str] | None:
+        return read_argv(self.pid)
+
+    @cached_property
+    def command_line(self) -> str | None:
+        return read_command_line(self.pid)
+
+    @cached_property
+    def executable(self) -> str | None:
+        return read_executable(self.pid)
+
+    @cached_property
+    def marker(self) -> str | None:
+        return read_variable(self.pid, "CTL_TARGET")
+
+
+def _status_field(pid: int, name: bytes) -> list[bytes]:
+    raw = _read(f"/proc/{pid}/status")
+    if raw is None:
+        raise Forbidden(pid)
+    start = raw.index(b"\n" + name + b":") + len(name) + 2
+    return raw[start : raw.index(b"\n", start)].split()
+
+
+def _read(path: str) -> bytes | None:
+    """The whole file, None where it may not be read. Raises Gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            content = os.read(fd, _CHUNK)
+            if len(content) == _CHUNK:
+                while more := os.read(fd, _CHUNK):
+                    content += more
+            return content
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in _GONE:
+            raise Gone(path) from None
+        if error.errno in _FORBIDDEN:
+            return None
+        raise

@@ -1,0 +1,230 @@
+"""Pid files and records: read with suspicion, written whole or not at all, removed only by whom they name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ctl.model.identity import Identity, same_process
+from ctl.model.record import Record
+from ctl.system.failure import failure
+from ctl.system.interrupts import Interrupts
+from ctl.system.lock import locked
+from ctl.system.trust import user_name
+
+_PID_FILE_LIMIT: Final = 64  # bytes: a number and a newline, with room for blanks
+_RECORD_LIMIT: Final = 16384
+_LARGEST_PID: Final = 2**22  # PID_MAX_LIMIT, linux/threads.h
+_BRIEF: Final = 2.0  # seconds; records are only ever held for the moment of a rename
+
+
+class Refused(Exception):
+    """The file says nothing that may be believed; str() says why."""
+
+
+class Unreadable(Exception):
+    """The file is there, and we may not read it."""
+
+
+class BarePid(NamedTuple):
+    """A pid that somebody wrote down, and when (seconds since the epoch; None where nobody knows)."""
+
+    pid: int
+    written: float | None
+
+
+class Records:
+    """The files of all targets in one run directory."""
+
+    def __init__(self, run_dir: Path, interrupts: Interrupts) -> None:
+        self.run_dir = run_dir
+        self._interrupts = interrupts
+
+    def record_file(self, target: str) -> Path:
+        return self.run_dir / f"{target}.json"
+
+    def pid_file(self, target: str) -> Path:
+        return self.run_dir / f"{target}.pid"
+
+    def lock_file(self, target: str) -> Path:
+        return self.run_dir / f"{target}.lock"
+
+    def prepare(self) -> None:
+        """Make the run directory. Raises CtlError."""
+        try:
+            self.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise failure(error, "cannot make the run directory", where=str(self.run_dir)) from None
+
+    def read(self, target: str) -> Record | None:
+        """The record, None where there is none. Raises Refused or Unreadable."""
+        content = _read(self.record_file(target), _RECORD_LIMIT, {0, os.geteuid()})
+        if content is None:
+            return None
+        try:
+            record = msgspec.json.decode(content[0], type=Record)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(f"is no record: {error}") from None
+        if record.target != target:
+            raise Refused(f"is the record of {record.target!r}")
+        return record
+
+    def read_pid(self, target: str) -> BarePid | None:
+        """What RUN_DIR/TARGET.pid says, None where there is none. Raises Refused or Unreadable."""
+        return read_pid_file(self.pid_file(target), None)
+
+    def write(self, record: Record) -> None:
+        """Write record and pid file, each whole, so that whatever is read is true. Raises CtlError."""
+        target = record.target
+        try:
+            with self._guarded():
+                _replace(self.record_file(target), msgspec.json.encode(record) + b"\n")
+                _replace(self.pid_file(target), b"%d\n" % record.identity.pid)
+        except OSError as error:
+            raise failure(
+                error,
+                "cannot write the record of the service",
+                where=f"{self.run_dir}, {error.filename or 'record'}",
+                target=target,
+            ) from None
+
+    def remove(self, target: str, identity: Identity) -> bool:
+        """Remove record and pid file if they (still) name this process. Returns whether something was removed.
+
+        Raises CtlError where that fails.
+        """
+        return self._remove(target, lambda record: same_process(record.identity, identity), identity.pid)
+
+    def remove_stale_pid(self, target: str, pid: int) -> bool:
+        """Remove a pid file without a record that (still) holds this pid. Returns whether it was removed.
+
+        Raises CtlError where that fails.
+        """
+        return self._remove(target, lambda _: False, pid)
+
+    def _remove(self, target: str, is_meant: Callable[[Record], bool], pid: int) -> bool:
+        named = False
+        try:
+            with self._guarded():
+                record = self.read(target)
+                with contextlib.suppress(Refused, Unreadable):
+                    named = (bare := self.read_pid(target)) is not None and bare.pid == pid
+                if record is not None and not is_meant(record):
+                    return False
+                for path, is_there in (
+                    (self.pid_file(target), named),
+                    (self.record_file(target), record is not None),
+                ):
+                    if is_there:
+                        path.unlink(missing_ok=True)
+                return named or record is not None
+        except (Refused, Unreadable):
+            return False
+        except OSError as error:
+            raise failure(error, "cannot remove the record", where=str(error.filename), target=target) from None
+
+    def _guarded(self) -> AbstractContextManager[bool]:
+        """Kill waits for no target's lock, so compare-and-remove needs one of its own against start's write."""
+        return locked(self.run_dir / ".records.lock", "records", _BRIEF, self._interrupts)
+
+
+def read_pid_file(path: Path, owner: int | None) -> BarePid | None:
+    """What a pid file says, None where there is none.
+
+    Never follows a link or waits at a fifo. As root, the file and its directory must be root's or `owner`'s.
+    Raises Refused or Unreadable.
+    """
+    content = _read(path, _PID_FILE_LIMIT, {0} if owner is None else {0, owner})
+    if content is None:
+        return None
+    text, written = content
+    digits = text.strip()
+    if not digits:
+        raise Refused("is empty")
+    if not digits.isdigit():
+        raise Refused(f"holds {_shown(text)}, not one process id")
+    pid = int(digits)
+    if not 1 < pid <= _LARGEST_PID:
+        raise Refused(f"holds {_shown(digits)}: no service's process id")
+    return BarePid(pid, written)
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:24].decode(errors="backslashreplace")) + ("..." if len(text) > 24 else "")
+
+
+def _read(path: Path, limit: int, owners: set[int]) -> tuple[bytes, float] | None:
+    """Content and time of modification of a regular, bounded file that only the right people could have written."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise Unreadable("may not be read") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Refused("is a symbolic link") from None
+        if error.errno == errno.ENXIO:
+            raise Refused("is a socket or a device") from None
+        raise Refused(f"cannot be read: {error.strerror}") from None
+    try:
+        found = os.fstat(fd)
+        _require_ours(path, found, limit, owners)
+        return os.read(fd, limit + 1), found.st_mtime
+    finally:
+        os.close(fd)
+
+
+def _require_ours(path: Path, found: os.stat_result, limit: int, owners: set[int]) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused(f"is {_kind(found.st_mode)}, not a regular file")
+    if found.st_size > limit:
+        raise Refused(f"is {found.st_size} bytes long; a file of this kind has at most {limit}")
+    if found.st_mode & stat.S_IWOTH:
+        raise Refused(
+            f"can be written by everyone (mode {stat.S_IMODE(found.st_mode):04o}); mend it with: chmod o-w '{path}'"
+        )
+    above = path.parent.stat()
+    if above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
+        raise Refused(f"lies in a directory that everyone can write to; mend it with: chmod o-w '{path.parent}'")
+    if os.geteuid() == 0:
+        for place, uid in ((path, found.st_uid), (path.parent, above.st_uid)):
+            if uid not in owners:
+                allowed = " or ".join(sorted(user_name(owner) for owner in owners))
+                raise Refused(f"is not to be trusted: {place} belongs to {user_name(uid)}, not to {allowed}")
+
+
+def _kind(mode: int) -> str:
+    kinds: tuple[tuple[Callable[[int], bool], str], ...] = (
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a fifo"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write the file whole: a temporary one, fsync, rename (rename(2) is atomic)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            os.fchmod(fd, 0o644)  # whatever the umask: other users' status reads it, only we write it
+            view = memoryview(content)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,87 @@
+"""The process table: who satisfies a service's match rules, read straight from /proc, the cheapest question first."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ctl.model.match import Rules
+from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
+from ctl.system import procfs
+from ctl.system.pidfd import Handle, open_handle
+from ctl.system.procfs import Forbidden, Gone, ProcessLook
+
+_ROOT = 0
+
+
+class Scan(NamedTuple):
+    """What a scan found: open handles on those who match, and who could not be judged."""
+
+    matching: list[Handle]
+    unknown: list[int]
+    hidden: bool  # whether there may be processes that /proc did not even list
+
+
+def lineage() -> frozenset[int]:
+    """ctl itself and its ancestors: the shell, ssh or Ansible that called it may hold the pattern in its own argv."""
+    return frozenset({os.getpid(), *procfs.parents(os.getpid())})
+
+
+def scan(rules: Rules) -> Scan:
+    """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces."""
+    matching: list[Handle] = []
+    unknown: list[int] = []
+    never = lineage() | {1}
+    for pid in procfs.pids():
+        if pid in never or not _may_be(pid, rules.uid):
+            continue
+        try:
+            if rules.verdict(ProcessLook(pid)) == NO:
+                continue
+            # What was read may have been of a process that is gone: judge again with an open handle.
+            handle, verdict = judge(pid, rules)
+        except Gone:
+            continue
+        if verdict == YES and handle is not None:
+            matching.append(handle)
+        else:
+            if verdict == UNKNOWN:
+                unknown.append(pid)
+            if handle is not None:
+                handle.close()
+    hidden = not matching and (rules.uid is None or rules.uid != os.geteuid()) and procfs.hides_others()
+    return Scan(matching, unknown, hidden)
+
+
+def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
+    """An open handle on the process and whether it can be a main process under these rules. Raises Gone."""
+    try:
+        handle = open_handle(pid)
+    except Forbidden:
+        return None, UNKNOWN
+    if handle is None:
+        raise Gone(pid)
+    try:
+        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid):
+            verdict: Verdict = NO
+        else:
+            verdict = rules.verdict(ProcessLook(pid))
+    except Forbidden:
+        verdict = UNKNOWN
+    except Gone:
+        handle.close()
+        raise
+    if handle.is_gone:  # then what was read may be another's
+        handle.close()
+        raise Gone(pid)
+    return handle, verdict
+
+
+def _may_be(pid: int, uid: int | None) -> bool:
+    """The cheapest question: who owns /proc/PID. Root owns that of a process that changed its user, too, proc(5)."""
+    if uid is None:
+        return True
+    try:
+        return os.stat(f"/proc/{pid}").st_uid in (uid, _ROOT)
+    except OSError:
+        return False

@@ -1,0 +1,53 @@
+"""Users and groups, by name or number."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from typing import NamedTuple
+
+from ctl.model.errors import CtlError
+
+
+class Account(NamedTuple):
+    """Whom a service runs as: everything that its processes need to be that user and nobody else."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+    home: str
+    shell: str
+
+
+def uid_of(user: str, where: str) -> int:
+    """The user's id. Raises CtlError (bad_config)."""
+    if user.isascii() and user.isdigit():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise CtlError("bad_config", f"there is no user {user!r} on this host", where=where) from None
+
+
+def account_of(user: str, group: str | None, where: str) -> Account:
+    """The user with the group (by default their own) and all supplementary groups. Raises CtlError (bad_config)."""
+    uid = uid_of(user, where)
+    try:
+        known = pwd.getpwuid(uid) if user.isdigit() else pwd.getpwnam(user)
+        name, primary, home, shell = known.pw_name, known.pw_gid, known.pw_dir, known.pw_shell
+    except KeyError:
+        name, primary, home, shell = user, uid, "/", "/bin/sh"
+    gid = primary if group is None else gid_of(group, where)
+    return Account(uid, gid, tuple(sorted({gid, *os.getgrouplist(name, gid)})), name, home, shell)
+
+
+def gid_of(group: str, where: str) -> int:
+    """The group's id. Raises CtlError (bad_config)."""
+    if group.isascii() and group.isdigit():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise CtlError("bad_config", f"there is no group {group!r} on this host", where=where) from None

@@ -1,0 +1,51 @@
+"""Waiting: one poll(2) on pidfds and on what interrupts it. Nothing here sleeps."""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from collections.abc import Iterable
+
+from ctl.system.interrupts import Interrupts
+
+
+def now() -> float:
+    """Seconds on the clock that no one sets and that every deadline is measured by: CLOCK_MONOTONIC."""
+    return time.monotonic()
+
+
+def readable(fds: Iterable[int], deadline: float, interrupts: Interrupts) -> set[int]:
+    """Those of `fds` that have become readable: the first of them, or none when `deadline` has passed.
+
+    Raises Interrupted.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    poll.register(interrupts.fd, select.POLLIN)
+    while True:
+        interrupts.check()
+        left = deadline - now()
+        # Rounded up, as poll counts in milliseconds: one that returns early would spin.
+        timeout = None if math.isinf(left) else max(0, min(math.ceil(left * 1000), 2**31 - 1))
+        ready = {fd for fd, _ in poll.poll(timeout)} - {interrupts.fd}
+        interrupts.check()
+        if ready or left <= 0:
+            return ready
+
+
+def all_ended(pidfds: Iterable[int], deadline: float, interrupts: Interrupts) -> bool:
+    """Wait until every one of these processes has ended: False where `deadline` passed first. Raises Interrupted."""
+    waiting = set(pidfds)
+    while waiting:
+        ended = readable(waiting, deadline, interrupts)
+        if not ended:
+            return False
+        waiting -= ended
+    return True
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch, for what a person reads; never for a deadline."""
+    return time.time()  # noqa: TID251 - it is the wall clock that is asked for

@@ -1,0 +1,127 @@
+"""Carrying out a stop schedule on processes that have been proved to be a service's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+from ctl.model.errors import CtlError
+from ctl.model.identity import Identity
+from ctl.model.outcome import Fault, Seen, Signalled
+from ctl.model.schedule import Schedule
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle
+from ctl.system.portrait import seen
+from ctl.system.wait import now
+from ctl.verbs.members import Members
+
+KillMode = Literal["mixed", "process", "tree"]
+
+
+class Ending:
+    """One stop schedule under way. Its deadline is fixed when it is made, before the first signal."""
+
+    def __init__(self, host: Host, mains: list[Handle], members: Members, schedule: Schedule) -> None:
+        self.signals: list[Signalled] = []
+        self.faults: list[Fault] = []
+        self._host = host
+        self._mains = mains
+        self._members = members
+        self._schedule = schedule
+        self._began = now()
+        self._grace_end = self._began + schedule.grace
+        self._deadline = self._began + schedule.longest
+        self._refused: set[int] = set()
+
+    @property
+    def escalated(self) -> bool:
+        """Whether KILL was needed although the schedule began with something gentler."""
+        return self._schedule.first_signal != "KILL" and any(sent.signal == "KILL" for sent in self.signals)
+
+    def carry_out(self, mode: KillMode) -> list[Seen]:
+        """The schedule, by kill mode. Returns who is still alive after it, which is an empty list when all went well.
+
+        Raises Interrupted.
+        """
+        if mode == "tree":
+            return self._everyone()
+        self._members.refresh()  # while the main process still shows who its children are
+        left = self._step_by_step()
+        if mode == "process":
+            return _seen(left)
+        return _seen([*left, *self._members.refresh()] if left else self._survivors())
+
+    def _step_by_step(self) -> list[Handle]:
+        """Each step to the main processes. Returns those that are left."""
+        for signal, end in self._schedule.timeline():
+            self._send(self._mains, signal)
+            if self._wait(self._mains, self._began + end):
+                break
+            if self._all_refused(_alive(self._mains)):
+                break
+        return _alive(self._mains)
+
+    def _everyone(self) -> list[Seen]:
+        """Each step to every process of the service."""
+        everyone: list[Handle] = []
+        for signal, end in self._schedule.timeline():
+            told: set[Identity] = set()
+            while everyone := [*_alive(self._mains), *self._members.refresh()]:
+                self._send([handle for handle in everyone if handle.identity not in told], signal)
+                told |= {handle.identity for handle in everyone}
+                # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.
+                if self._all_refused(everyone) or not self._wait(everyone, self._began + end):
+                    break
+            if not everyone or self._all_refused(everyone):
+                break
+        return _seen(_alive(everyone))
+
+    def _survivors(self) -> list[Handle]:
+        """TERM for those who outlive the main process, what is left of the grace, KILL. Returns those that are left."""
+        told: set[Identity] = set()
+        killed = False
+        while members := self._members.refresh():
+            if now() < self._grace_end:
+                self._send([member for member in members if member.identity not in told], "TERM")
+                told |= {member.identity for member in members}
+                self._wait(members, self._grace_end)
+            elif self._schedule.forceful_wait is None or (killed and now() >= self._deadline):
+                break
+            else:
+                self._send(members, "KILL")
+                killed = True
+                self._wait(members, self._kill_deadline())
+            if self._all_refused(_alive(members)):
+                break
+        return _alive(members)
+
+    def _kill_deadline(self) -> float:
+        if math.isinf(self._deadline):
+            return now() + (self._schedule.forceful_wait or 0.0)
+        return self._deadline
+
+    def _send(self, handles: Iterable[Handle], signal: str | None) -> None:
+        for handle in handles if signal is not None else ():
+            if handle.pid in self._refused:
+                continue
+            try:
+                if handle.send(signal or ""):
+                    self.signals.append(Signalled(handle.pid, signal or "", round(now() - self._began, 3)))
+            except CtlError as error:
+                self._refused.add(handle.pid)
+                self.faults.append(Fault.of(error))
+
+    def _all_refused(self, handles: list[Handle]) -> bool:
+        return bool(handles) and all(handle.pid in self._refused for handle in handles)
+
+    def _wait(self, handles: Iterable[Handle], deadline: float) -> bool:
+        return self._host.wait_ended([handle for handle in handles if handle.pid not in self._refused], deadline)
+
+
+def _alive(handles: Iterable[Handle]) -> list[Handle]:
+    return [handle for handle in handles if not handle.is_gone]
+
+
+def _seen(handles: Iterable[Handle]) -> list[Seen]:
+    return [seen(handle) for handle in handles]

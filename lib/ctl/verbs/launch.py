@@ -1,0 +1,258 @@
+"""Bringing a service up: from the gate through its record to its readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ctl.model.errors import CtlError, Interrupted
+from ctl.model.outcome import Fault
+from ctl.model.record import Record
+from ctl.model.schedule import Schedule
+from ctl.model.service import Service, Start
+from ctl.system.host import Host
+from ctl.system.logfile import open_log, size_of, tail
+from ctl.system.notify import NotifySocket
+from ctl.system.pidfd import Handle, open_handle
+from ctl.system.portrait import describe, rfc3339_now
+from ctl.system.probe import Attempt, Probe, log_line, probe_of
+from ctl.system.procfs import Forbidden, Gone, read_variable
+from ctl.system.spawn import Gated, Program, spawn
+from ctl.system.wait import now
+from ctl.verbs.ending import Ending
+from ctl.verbs.locate import locate
+from ctl.verbs.members import Members
+from ctl.verbs.stop import KILL
+
+_FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
+_LONGEST_PAUSE = 0.25
+_TAIL = 10  # lines
+
+
+class Launch:
+    """One service on its way up. Whatever goes wrong, nothing of it is left running unrecorded."""
+
+    def __init__(
+        self, service: Service, start: Start, host: Host, run_id: str, earlier_run_ids: tuple[str, ...]
+    ) -> None:
+        self.faults: list[Fault] = []
+        self._service = service
+        self._start = start
+        self._host = host
+        self._run_id = run_id
+        self._earlier_run_ids = earlier_run_ids
+        self._log = host.log_path(service)
+        self._log_began = 0
+        self._notify: NotifySocket | None = None
+        self._deadline = 0.0
+        self._gated: Gated
+        self._main: Handle
+        self._record: Record
+
+    def bring_up(self, program: Program, timeout: float) -> Handle:
+        """Spawn, record, let go, wait until it is ready. Returns the main process.
+
+        Raises CtlError (exec_failed, not_ready) after everything that was started has been stopped again.
+        """
+        self._deadline = now() + timeout
+        try:
+            if self._start.type == "notify" or self._service.ready.notify:
+                self._notify = NotifySocket(self._run_id)
+                program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
+            probe = self._probe(program)
+            answered_before = probe is not None and self._service.ready.log is None and probe(1.0) is None
+            self._spawn_recorded(program)
+            self._gated.open()
+            try:
+                self._become_ready(probe, answered_before)
+                self._write(msgspec.structs.replace(self._record, ready=True))
+            except BaseException as error:
+                self._take_down(error)
+                raise
+            return self._main
+        finally:
+            if self._notify is not None:
+                self._notify.close()
+
+    def _spawn_recorded(self, program: Program) -> None:
+        account = program.account
+        log = open_log(self._log, self._start.log_keep, None if account is None else (account.uid, account.gid))
+        try:
+            self._log_began = size_of(self._log)
+            self._gated = spawn(program, log.fileno())
+        finally:
+            log.close()
+        self._main = self._gated.handle
+        try:
+            self._write(
+                Record(
+                    target=self._service.name,
+                    identity=self._main.identity,
+                    run_id=self._run_id,
+                    earlier_run_ids=self._earlier_run_ids,
+                    since=rfc3339_now(),
+                    forking=self._start.type == "forking",
+                )
+            )
+        except BaseException:
+            self._gated.abandon()
+            self._forget()
+            raise
+
+    def _write(self, record: Record) -> None:
+        self._host.records.write(record)
+        self._record = record
+
+    def _probe(self, program: Program) -> Probe | None:
+        pattern = self._service.ready_log
+        if pattern is not None:
+            return lambda seconds: log_line(self._log, pattern, self._log_began)(seconds)  # noqa: PLW0108 - its beginning is known later
+        return probe_of(self._service.ready, program)
+
+    def _become_ready(self, probe: Probe | None, answered_before: bool) -> None:
+        """Returns when it is ready. Raises CtlError (not_ready, exec_failed) or Interrupted."""
+        if self._start.type == "forking":
+            self._hand_over()
+        if self._notify is not None:
+            self._await_message(self._notify)
+        elif probe is not None:
+            self._await_probe(probe)
+        if answered_before:
+            what = "its ready probe answered before it was started: something else listens there"
+            self.faults.append(Fault(reason="failed", what=what, where=f"{self._service.file}, ready"))
+        if answered_before or (probe is None and self._notify is None):
+            self._settle()
+
+    def _settle(self) -> None:
+        until = now() + self._service.ready.settle
+        while now() < until:
+            self._watch((), until)
+
+    def _await_probe(self, probe: Probe) -> None:
+        pause, problem = _FIRST_PAUSE, None
+        while now() < self._deadline:
+            attempt = Attempt(probe, self._deadline - now())
+            try:
+                while not self._watch((attempt.fd,), self._deadline) and now() < self._deadline:
+                    pass  # the main process of a forking service was replaced
+                problem = attempt.problem
+            finally:
+                attempt.close()
+            if problem is None:
+                self._watch((), now())  # who answered may be another: ours must be alive
+                return
+            self._watch((), min(now() + pause, self._deadline))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        raise self._not_ready(f"is not ready in time ({problem or 'no time for a probe'})")
+
+    def _await_message(self, notify: NotifySocket) -> None:
+        trusted = {0, self._host.service_uid(self._service)}
+        while now() < self._deadline:
+            self._watch((notify.fd,), self._deadline)
+            while (message := notify.receive()) is not None:
+                if message.uid not in trusted:
+                    continue
+                if message.main_pid is not None:
+                    self._follow(message.main_pid)
+                if message.ready:
+                    return
+        raise self._not_ready("sent no READY=1 in time")
+
+    def _follow(self, pid: int) -> None:
+        """MAINPID=: believed only of a process of this very run."""
+        try:
+            handle = open_handle(pid)
+            if handle is not None and read_variable(pid, "CTL_RUN_ID") == self._run_id and not handle.is_gone:
+                self._take_as_main(handle)
+        except (Gone, Forbidden):
+            pass
+
+    def _hand_over(self) -> None:
+        """type = "forking": the command exits when its daemon is there, and the daemon becomes the main process."""
+        while not self._main.is_gone:
+            if now() >= self._deadline:
+                raise self._not_ready('has not exited in time, as a command of type = "forking" does')
+            self._host.wait_ended([self._main], self._deadline)
+        if self._gated.how_it_ended() != "exited with status 0":
+            raise self._ended()
+        self._find_daemon()
+
+    def _find_daemon(self) -> None:
+        """Look for the daemon by its pid file, the match rules or the marker until it is there."""
+        pause = _FIRST_PAUSE
+        while True:
+            problem = "left no process behind"
+            try:
+                located = locate(self._service, self._host)
+            except CtlError as error:  # more than one: the intermediate parents of a double fork are still there
+                problem = error.what
+            else:
+                if located.mains:
+                    self._take_as_main(located.mains[0])
+                    return
+                if located.doubt is not None:
+                    problem = located.doubt.what
+            if now() >= self._deadline or not self._members().refresh():
+                raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
+            self._host.pause((), min(now() + pause, self._deadline))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _take_as_main(self, handle: Handle) -> None:
+        self._main = handle
+        self._write(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
+
+    def _watch(self, fds: Iterable[int], until: float) -> bool:
+        """Wait for one of `fds`. Returns whether one became readable. Raises CtlError when the service ends."""
+        ready = self._host.pause((*fds, self._main.fd), until)
+        if self._main.fd in ready:
+            if self._start.type != "forking":
+                raise self._ended()
+            self._find_daemon()
+        return bool(ready - {self._main.fd})
+
+    def _ended(self) -> CtlError:
+        lines = self._tail()
+        if self._gated.failed_to_execute(lines[-1] if lines else ""):
+            return CtlError(
+                "exec_failed", f"cannot be executed: {lines[-1]}", where=f"{self._service.file}, start.command"
+            )
+        return self._not_ready(f"{self._gated.how_it_ended() or 'ended'} while starting")
+
+    def _not_ready(self, what: str) -> CtlError:
+        lines = self._tail()
+        where = str(self._log) if lines else f"nothing in {self._log}"
+        return CtlError("not_ready", what, where=where, details=lines)
+
+    def _tail(self) -> tuple[str, ...]:
+        return tail(self._log, _TAIL, self._log_began)
+
+    def _members(self, *mains: Handle) -> Members:
+        return Members(list(mains), [self._run_id], self._gated.handle.stat.start_ticks)
+
+    def _take_down(self, error: BaseException) -> None:
+        """Stop what was started, with its own schedule; a second Ctrl-C kills it. Then remove its record."""
+        if isinstance(error, Interrupted):
+            self._host.interrupts.rearm()
+            self._host.say(self._service.name, "interrupted: stopping it again; once more to kill it")
+        try:
+            left = self._end(self._service.schedule)
+        except Interrupted:
+            self._host.interrupts.rearm()
+            left = self._end(KILL)
+        if left:
+            self.faults.append(Fault(reason="timeout", what="still alive after the whole schedule", details=left))
+            return
+        self._gated.how_it_ended()  # reap
+        self._forget()
+
+    def _end(self, schedule: Schedule) -> tuple[str, ...]:
+        ending = Ending(self._host, [self._main], self._members(self._main), schedule)
+        return tuple(describe(process) for process in ending.carry_out("mixed"))
+
+    def _forget(self) -> None:
+        for handle in (self._main, self._gated.handle):
+            try:
+                self._host.records.remove(self._service.name, handle.identity)
+            except CtlError as error:
+                self.faults.append(Fault.of(error))

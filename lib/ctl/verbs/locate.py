@@ -1,0 +1,242 @@
+"""Finding a service's main process: by its record, by bare pids, by the process table. Each is a claim until proved."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ctl.model.errors import CtlError
+from ctl.model.identity import same_process
+from ctl.model.match import Rules
+from ctl.model.outcome import Claim, ClaimVerdict
+from ctl.model.record import Record
+from ctl.model.service import Service
+from ctl.model.verdict import NO, UNKNOWN, YES
+from ctl.system import procfs, table
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle, boot_id, namespace_is_alive, open_handle, pid_namespace
+from ctl.system.portrait import describe, seen, started
+from ctl.system.procfs import Forbidden, Gone
+from ctl.system.records import BarePid, Refused, Unreadable
+
+# A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
+_CLOCK_ERROR = 0.02
+
+
+class Located(NamedTuple):
+    """What is known of a service. Without `mains` and without `doubt`, it is not running."""
+
+    mains: list[Handle]
+    claims: list[Claim]
+    record: Record | None
+    source: str | None  # which claim holds, or "table"
+    doubt: CtlError | None  # why "not running" cannot be said
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether something still says that it runs, although it does not."""
+        return not self.mains and any(claim.verdict in ("stale", "refused") for claim in self.claims)
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        return self.record.run_ids if self.record is not None else ()
+
+    def close(self) -> None:
+        for handle in self.mains:
+            handle.close()
+
+
+def locate(service: Service, host: Host, given_pid: int | None = None) -> Located:
+    """The main process, proved. `given_pid` (--pid) restricts it to that one process.
+
+    Raises CtlError: ambiguous where more match than `match.max`, identity_mismatch where `given_pid` is another
+    process, permission_denied or identity_unknown where `given_pid` cannot be judged.
+    """
+    rules = host.rules(service)
+    record, claim, handle = _by_record(service, host)
+    claims = [claim] if claim else []
+    if given_pid is not None:
+        return _given(given_pid, rules, record, handle, claims)
+    if handle is not None:
+        others = _others(handle, rules) if service.has_rules and service.match.max > 1 else []
+        return Located([handle, *others], claims, record, "record", None)
+    for claim, handle in _bare_claims(service, host, rules, record):
+        claims.append(claim)
+        if handle is not None:
+            return Located([handle], claims, record, claim.source, None)
+    return _by_table(service, rules, record, claims)
+
+
+def _by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None, Handle | None]:
+    where = str(host.records.record_file(service.name))
+
+    def claim(verdict: ClaimVerdict, why: str, pid: int | None = None) -> Claim:
+        return Claim(source="record", where=where, pid=pid, verdict=verdict, why=why)
+
+    try:
+        record = host.records.read(service.name)
+    except Refused as error:
+        return None, claim("refused", str(error)), None
+    except Unreadable as error:
+        return None, claim("unknown", str(error)), None
+    if record is None:
+        return None, None, None
+    verdict, why, handle = _still_there(record)
+    return record, claim(verdict, why, record.identity.pid), handle
+
+
+def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
+    identity = record.identity
+    if identity.boot_id != boot_id():
+        return "stale", "was written before the last boot", None
+    if identity.pid_ns != pid_namespace():
+        if namespace_is_alive(identity.pid_ns):
+            return "unknown", f"is about another pid namespace, pid:[{identity.pid_ns}]; ask ctl in there", None
+        return "stale", "is about a pid namespace that is not here any more", None
+    try:
+        handle = open_handle(identity.pid)
+    except Forbidden:
+        return "unknown", f"/proc hides pid {identity.pid} from this user", None
+    if handle is None:
+        return "stale", f"pid {identity.pid} has ended", None
+    if not same_process(identity, handle.identity):
+        handle.close()
+        return "stale", f"pid {identity.pid} is another process now", None
+    return "holds", f"pid {identity.pid} is the process that was recorded", handle
+
+
+def _bare_claims(
+    service: Service, host: Host, rules: Rules, record: Record | None
+) -> list[tuple[Claim, Handle | None]]:
+    """The bare pids, each judged, up to the first that holds."""
+    judged: list[tuple[Claim, Handle | None]] = []
+    for source, where, read in host.bare_pids(service):
+        try:
+            bare = read()
+        except (Refused, Unreadable) as error:
+            verdict: ClaimVerdict = "refused" if isinstance(error, Refused) else "unknown"
+            judged.append((Claim(source=source, where=where, pid=None, verdict=verdict, why=str(error)), None))
+            continue
+        if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
+            continue  # the record's other half says nothing of its own
+        belief = _believe(bare, rules)
+        claim = Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why)
+        judged.append((claim, belief.handle))
+        if belief.handle is not None:
+            break
+    return judged
+
+
+class Belief(NamedTuple):
+    """What became of a bare pid."""
+
+    verdict: ClaimVerdict
+    why: str
+    handle: Handle | None = None
+    ended: bool = False
+
+
+def _believe(bare: BarePid, rules: Rules) -> Belief:
+    """Whether a bare pid is this service's: visible as ours, satisfying every rule, and older than the claim."""
+    pid = bare.pid
+    if pid in table.lineage():
+        return Belief("refused", f"pid {pid} is ctl itself or the shell that called it")
+    try:
+        handle, verdict = table.judge(pid, rules)
+    except Gone:
+        return Belief("stale", f"pid {pid} has ended", ended=True)
+    if handle is None:
+        return Belief("unknown", f"names pid {pid}, which this user cannot judge")
+    if verdict == YES and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
+        return Belief("holds", f"pid {pid} satisfies every rule", handle)
+    handle.close()
+    if verdict == UNKNOWN:
+        return Belief("unknown", f"names pid {pid}, which this user cannot judge")
+    if verdict == YES:
+        return Belief("stale", f"pid {pid} started after the file was written")
+    return Belief("stale", f"pid {pid} is another process ({_broken_rule(pid, rules)})")
+
+
+def _broken_rule(pid: int, rules: Rules) -> str:
+    try:
+        broken = [name for name, verdict in rules.each(procfs.ProcessLook(pid)).items() if verdict == NO]
+    except Gone:
+        broken = []
+    return f"match.{broken[0]} says no" if broken and broken[0] != "marker" else "not this service's"
+
+
+def _given(pid: int, rules: Rules, record: Record | None, recorded: Handle | None, claims: list[Claim]) -> Located:
+    """--pid: this process or none."""
+    if recorded is not None:
+        if recorded.pid == pid:
+            return Located([recorded], claims, record, "record", None)
+        recorded.close()
+        raise CtlError(
+            "identity_mismatch", f"its main process is pid {recorded.pid}, as recorded, not pid {pid}", where="--pid"
+        )
+    belief = _believe(BarePid(pid, None), rules)
+    claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
+    if belief.handle is not None:
+        return Located([belief.handle], claims, record, "--pid", None)
+    if belief.verdict == "unknown":
+        raise CtlError("permission_denied", f"{belief.why}; try again as root", where="--pid")
+    if not belief.ended:
+        raise CtlError("identity_mismatch", belief.why, where="--pid")
+    return Located([], claims, record, None, None)
+
+
+def _by_table(service: Service, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
+    # The marker is inherited by all that the service ever started. So it finds a main process only where the record
+    # is lost: beside a record of a main process that has ended it would name a survivor, which must not be adopted.
+    if not service.has_rules and record is not None and not record.forking:
+        return Located([], claims, record, None, _doubt(claims, [], hidden=False))
+    scan = table.scan(rules)
+    mains = _without_children(scan.matching)
+    if len(mains) > service.match.max:
+        lines = tuple(describe(seen(handle)) for handle in mains)
+        for handle in mains:
+            handle.close()
+        raise CtlError(
+            "ambiguous",
+            f"{len(mains)} processes match and at most {service.match.max} may (match.max): none was touched; "
+            "name the right one with --pid",
+            where=service.file,
+            details=lines,
+        )
+    doubt = None if mains else _doubt(claims, scan.unknown, scan.hidden)
+    return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", doubt)
+
+
+def _others(main: Handle, rules: Rules) -> list[Handle]:
+    """The further main processes of a service that may have several; the record names one."""
+    others: list[Handle] = []
+    for handle in _without_children(table.scan(rules).matching):
+        if handle.pid == main.pid or main.pid in procfs.parents(handle.pid):
+            handle.close()
+        else:
+            others.append(handle)
+    return others
+
+
+def _without_children(matching: list[Handle]) -> list[Handle]:
+    """Of a matching parent and child, however many generations apart, the parent is the main process."""
+    pids = {handle.pid for handle in matching}
+    mains: list[Handle] = []
+    for handle in matching:
+        if pids.isdisjoint(procfs.parents(handle.pid)):
+            mains.append(handle)
+        else:
+            handle.close()
+    return mains
+
+
+def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | None:
+    """Why it may be running although it was not found. Unknown is never taken as "not running"."""
+    why = next((f"its {claim.source} {claim.why}" for claim in claims if claim.verdict == "unknown"), None)
+    if why is None and unknown:
+        shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        why = f"not allowed to see whether pid {shown} is it"
+    if why is None and hidden:
+        why = "/proc hides the processes of other users (hidepid)"
+    if why is None:
+        return None
+    return CtlError("permission_denied", f"cannot tell whether it is running: {why}; try again as root")

@@ -1,0 +1,51 @@
+"""One operation on many targets, side by side: one that fails or hangs costs the others nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ctl.model.errors import CtlError
+from ctl.model.outcome import Fault, Result
+from ctl.model.service import Service
+
+T = TypeVar("T")
+R = TypeVar("R")
+Operation = Callable[[Service], Result]
+_LARGEST = 1024  # threads; each waits in poll(2) nearly all the time
+
+
+def act_on(services: Sequence[Service], operation: Operation) -> list[Result]:
+    """The result for every service, in their order. An error of one is recoverable: it becomes that one's result."""
+
+    def guarded(service: Service) -> Result:
+        try:
+            return operation(service)
+        except CtlError as error:
+            return failed(service.name, error)
+
+    return each(services, guarded)
+
+
+def each(things: Sequence[T], function: Callable[[T], R]) -> list[R]:
+    """`function` of every thing, side by side, in their order. A single one is done without a thread."""
+    if len(things) <= 1:
+        return [function(thing) for thing in things]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=min(len(things), _LARGEST)) as threads:
+        return list(threads.map(function, things))
+
+
+def failed(target: str, error: CtlError) -> Result:
+    """The result of a target for which nothing could be done, or whose start was undone."""
+    return Result(
+        target=target,
+        ok=False,
+        changed=False,
+        before="unknown",
+        after="unknown",
+        reason=error.reason,
+        errors=[Fault.of(error)],
+        exit_code=error.exit_code,
+    )

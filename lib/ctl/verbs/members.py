@@ -1,0 +1,116 @@
+"""The processes of a service: what its main process has started, also after they have left session and parent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from ctl.system import procfs, table
+from ctl.system.pidfd import Handle, open_handle
+from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
+
+
+class Members:
+    """Every process but the main ones that carries the service's run id, descends from it, or is in its session.
+
+    A process once found stays known by its handle, also when the parent that proved it has ended.
+    """
+
+    def __init__(self, mains: list[Handle], run_ids: Iterable[str], since_ticks: int = 0) -> None:
+        self._mains = mains
+        self._run_ids = frozenset(run_ids)
+        self._since = min((main.stat.start_ticks for main in mains), default=since_ticks)
+        self._sessions = {main.pid: main for main in mains if main.stat.session == main.pid}
+        self._ended_ticks: dict[int, float] = {}
+        self._known: dict[int, Handle] = {}
+        self._never = table.lineage() | {1}
+
+    def refresh(self) -> list[Handle]:
+        """The living members now. They include neither the main processes nor ctl and its ancestors."""
+        self._forget_ended()
+        strangers = self._younger_strangers()
+        self._join_relatives(strangers)
+        for pid in [pid for pid in strangers if self._carries_run_id(pid)]:
+            del strangers[pid]
+            self._join(pid)
+        self._join_relatives(strangers)  # those of the ones that only the run id showed
+        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
+
+    def close(self) -> None:
+        for handle in self._known.values():
+            handle.close()
+        self._known.clear()
+
+    def _forget_ended(self) -> None:
+        for main in self._mains:
+            if main.is_gone:
+                self._ended_ticks.setdefault(main.pid, ticks_now())
+        for pid, handle in list(self._known.items()):
+            if handle.is_gone:
+                handle.close()
+                del self._known[pid]
+
+    def _younger_strangers(self) -> dict[int, Stat]:
+        """Who could be a member: nothing that a process started is older than itself."""
+        passed_over = self._never | self._known.keys() | {main.pid for main in self._mains if not main.is_gone}
+        strangers: dict[int, Stat] = {}
+        for pid in procfs.pids():
+            if pid in passed_over:
+                continue
+            try:
+                stat = procfs.read_stat(pid)
+            except (Gone, Forbidden):
+                continue
+            if stat.start_ticks >= self._since and not stat.is_kernel_thread and stat.state not in "ZX":
+                strangers[pid] = stat
+        return strangers
+
+    def _join_relatives(self, strangers: dict[int, Stat]) -> None:
+        """Let all descendants and all of the session join, generation by generation."""
+        joined = True
+        while joined:
+            family = {handle.pid for handle in (*self._mains, *self._known.values())}
+            found = [pid for pid, stat in strangers.items() if stat.ppid in family or stat.session in self._sessions]
+            for pid in found:
+                del strangers[pid]
+            joined = sum(self._join(pid) for pid in found) > 0
+
+    def _join(self, pid: int) -> bool:
+        """Judge the process again with an open handle, and keep that where it is a member."""
+        try:
+            handle = open_handle(pid)
+        except Forbidden:
+            return False
+        if handle is None:
+            return False
+        if self._is_member(handle) and not handle.is_gone:
+            self._known[pid] = handle
+            return True
+        handle.close()
+        return False
+
+    def _is_member(self, handle: Handle) -> bool:
+        return self._has_parent_here(handle) or self._in_session(handle) or self._carries_run_id(handle.pid)
+
+    def _has_parent_here(self, handle: Handle) -> bool:
+        """A parent that is still there after the child named it is that parent, and not a reuse of its pid."""
+        parent = handle.stat.ppid
+        family = (*self._mains, *self._known.values())
+        return any(relative.pid == parent and not relative.is_gone for relative in family)
+
+    def _in_session(self, handle: Handle) -> bool:
+        """A session keeps its leader's pid from being reused for as long as anyone is in it, credentials(7).
+
+        So a process that was in it while the main process lived is in that session, and not in a later one that got
+        the same number.
+        """
+        leader = self._sessions.get(handle.stat.session)
+        return leader is not None and handle.stat.start_ticks <= self._ended_ticks.get(leader.pid, math.inf)
+
+    def _carries_run_id(self, pid: int) -> bool:
+        if not self._run_ids:
+            return False
+        try:
+            return procfs.read_variable(pid, "CTL_RUN_ID") in self._run_ids
+        except Gone:
+            return False

@@ -1,0 +1,39 @@
+"""Restart: stop, then start, with nobody in between."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ctl.model.outcome import Result
+from ctl.model.service import Service
+from ctl.system.host import Host
+from ctl.system.wait import now
+from ctl.verbs.start import StartOptions, require_startable, start_locked
+from ctl.verbs.stop import StopOptions, stop_locked
+
+
+def restart(service: Service, host: Host, stopping: StopOptions, starting: StartOptions) -> Result:
+    """Stop the service where it runs, and start it; both under one lock.
+
+    What would not start anyway is not stopped: the program is looked for first. Raises CtlError as stop and start do.
+    """
+    began = now()
+    require_startable(service, host)
+    if stopping.dry_run:
+        return stop_locked(service, host, stopping, began)
+    host.records.prepare()
+    with host.locked(service.name, "restart", stopping.lock_timeout):
+        stopped = stop_locked(service, host, stopping, began)
+        if not stopped.ok:
+            return stopped
+        started = start_locked(service, host, starting, began)
+    return msgspec.structs.replace(
+        started,
+        before=stopped.before,
+        changed=True,
+        escalated=stopped.escalated,
+        drained=stopped.drained,
+        signals=stopped.signals,
+        errors=[*stopped.errors, *started.errors],
+        claims=stopped.claims,
+    )

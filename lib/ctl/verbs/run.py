@@ -1,0 +1,48 @@
+"""Run: start in the foreground, as a container's first process or under a supervisor."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ctl.model.errors import CtlError
+from ctl.model.record import Record
+from ctl.model.service import Service
+from ctl.system.host import Host
+from ctl.system.pidfd import own_identity
+from ctl.system.portrait import rfc3339_now
+from ctl.system.spawn import become, new_run_id, require_executable
+from ctl.verbs.locate import locate
+from ctl.verbs.start import start_of
+
+
+def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
+    """Record this process as the service's main process, then become it.
+
+    It keeps stdout and stderr, the session and the environment that the caller gave it, so signals and the exit status
+    pass through. Raises CtlError, also where the service runs already: a second one would not be a no-op here.
+    """
+    start = start_of(service)
+    if start.type == "forking":
+        raise CtlError(
+            "bad_config", 'a service of type = "forking" leaves the foreground; use ctl start', where=service.file
+        )
+    host.records.prepare()
+    # The descriptor of the lock is closed by exec, which releases it.
+    with host.locked(service.name, "run", lock_timeout):
+        located = locate(service, host)
+        if located.doubt is not None:
+            raise located.doubt
+        if located.mains:
+            raise CtlError("failed", f"already running as pid {located.mains[0].pid}: run would start a second one")
+        run_id = new_run_id()
+        program = host.program(start, service.name, run_id, service.file, inherit=True)
+        require_executable(program)
+        identity = own_identity()
+        host.records.write(Record(target=service.name, identity=identity, run_id=run_id, since=rfc3339_now()))
+        try:
+            host.interrupts.check()
+            become(program)
+        except CtlError:
+            host.records.remove(service.name, identity)
+            raise
+    raise AssertionError("become does not return")

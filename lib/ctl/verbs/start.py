@@ -1,0 +1,143 @@
+"""Start: at most one, recorded before it runs, and ready before ctl says so."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ctl.model.errors import CtlError
+from ctl.model.outcome import Fault, Plan, Result
+from ctl.model.record import Record
+from ctl.model.service import Service, Start
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle
+from ctl.system.portrait import describe, rfc3339, seen, started
+from ctl.system.procfs import Gone, read_variable
+from ctl.system.spawn import new_run_id, require_executable
+from ctl.system.wait import now
+from ctl.verbs.launch import Launch
+from ctl.verbs.locate import Located, locate
+from ctl.verbs.members import Members
+from ctl.verbs.stop import state_before
+
+
+class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line may add to the definition."""
+
+    timeout: float | None = None  # seconds to become ready
+    lock_timeout: float = 60.0  # seconds
+    dry_run: bool = False
+
+
+def start(service: Service, host: Host, options: StartOptions) -> Result:
+    """Start the service unless it runs, and return when it is ready. What runs unrecorded is adopted.
+
+    Raises CtlError: bad_config, exec_failed, not_ready (nothing of it is left running), busy, and where it cannot be
+    told whether it runs.
+    """
+    began = now()
+    start_of(service)
+    if options.dry_run:
+        return start_locked(service, host, options, began)
+    host.records.prepare()
+    with host.locked(service.name, "start", options.lock_timeout):
+        return start_locked(service, host, options, began)
+
+
+def start_locked(service: Service, host: Host, options: StartOptions, began: float) -> Result:
+    """`start` for a caller who holds the target's lock."""
+    located = locate(service, host)
+    try:
+        result = Result(
+            target=service.name, ok=True, changed=False, before=state_before(located), after="running",
+            reason="already_running", claims=located.claims,
+        )  # fmt: skip
+        if located.mains:
+            result.pid = located.mains[0].pid
+            result.after = result.before
+            if not options.dry_run:
+                _adopt(service, host, located, result)
+        elif located.doubt is not None:
+            raise located.doubt
+        else:
+            _launch(service, host, options, located, result)
+        result.duration_s = round(now() - began, 3)
+        return result
+    finally:
+        located.close()
+
+
+def start_of(service: Service) -> Start:
+    """Its [start] table. Raises CtlError (bad_config) where ctl cannot start it."""
+    if service.start is None:
+        raise CtlError("bad_config", "has no [start] table: ctl can stop it, but not start it", where=service.file)
+    return service.start
+
+
+def require_startable(service: Service, host: Host) -> None:
+    """Raises CtlError where it is known beforehand that it would not start."""
+    require_executable(host.program(start_of(service), service.name, "", service.file))
+
+
+def _launch(service: Service, host: Host, options: StartOptions, located: Located, result: Result) -> None:
+    start = start_of(service)
+    run_id = new_run_id()
+    program = host.program(start, service.name, run_id, service.file)
+    require_executable(program)
+    timeout = service.ready.timeout if options.timeout is None else options.timeout
+    if options.dry_run:
+        result.reason, result.after = "planned", result.before
+        result.plan = Plan(steps=(f"execute {' '.join(program.argv)}",), processes=(), longest_s=timeout)
+        return
+    earlier = _earlier_runs(located, result)
+    launch = Launch(service, start, host, run_id, earlier)
+    main = launch.bring_up(program, timeout)
+    result.pid = main.pid
+    result.changed, result.reason, result.after = True, "started", "ready"
+    result.errors += launch.faults
+
+
+def _adopt(service: Service, host: Host, located: Located, result: Result) -> None:
+    """Record what was found running without one. That it cannot be recorded does not stop it from running."""
+    if located.source == "record":
+        return
+    main = located.mains[0]
+    try:
+        host.records.write(
+            Record(
+                target=service.name,
+                identity=main.identity,
+                run_id=_run_id_of(main, service.name),
+                earlier_run_ids=located.run_ids,
+                since=rfc3339(started(main)),
+                adopted=True,
+            )
+        )
+        result.changed = True
+    except CtlError as error:
+        result.errors.append(Fault.of(error))
+
+
+def _run_id_of(main: Handle, target: str) -> str | None:
+    try:
+        ours = read_variable(main.pid, "CTL_TARGET") == target
+        return (read_variable(main.pid, "CTL_RUN_ID") or None) if ours else None
+    except Gone:
+        return None
+
+
+def _earlier_runs(located: Located, result: Result) -> tuple[str, ...]:
+    """The run ids that are still carried by something although their main process has ended."""
+    if located.record is None or not located.run_ids:
+        return ()
+    members = Members([], located.run_ids, located.record.identity.start_ticks)
+    try:
+        left = [seen(handle) for handle in members.refresh()]
+    finally:
+        members.close()
+    if not left:
+        return ()
+    what = (
+        f"{len(left)} process{'es' if len(left) > 1 else ''} of an earlier run still there; stop or kill ends them too"
+    )
+    result.errors.append(Fault(reason="failed", what=what, details=tuple(describe(process) for process in left)))
+    return located.run_ids

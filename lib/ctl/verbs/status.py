@@ -1,0 +1,114 @@
+"""Status: what a service is doing now, read and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ctl.model.errors import CtlError
+from ctl.model.outcome import Fault, State, Status
+from ctl.model.service import Service
+from ctl.model.target import Target
+from ctl.system import lock
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle
+from ctl.system.portrait import rfc3339, seen, started, vitals
+from ctl.system.probe import probe_of
+from ctl.system.wait import wall_clock
+from ctl.verbs.locate import Located, locate
+from ctl.verbs.many import each
+
+_PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
+
+
+def status_of_all(host: Host) -> list[Status]:
+    """Every plain service of the conf directory; one whose definition cannot be used is unknown. Raises CtlError."""
+
+    def of(name: str) -> Status:
+        try:
+            service = host.config.service(Target(name))
+            host.rules(service)
+        except CtlError as error:
+            return Status(target=name, state="unknown", errors=[Fault.of(error)])
+        return status(service, host)
+
+    return each(host.config.service_names(), of)
+
+
+def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:
+    """The status of these services, asked side by side."""
+    return each(services, lambda service: status(service, host, given_pid))
+
+
+def status(service: Service, host: Host, given_pid: int | None = None) -> Status:
+    """The state with what a person wants to know. What cannot be told is "unknown", never "stopped"."""
+    try:
+        located = locate(service, host, given_pid)
+    except CtlError as error:
+        return Status(target=service.name, state="unknown", description=service.description, errors=[Fault.of(error)])
+    try:
+        if not located.mains:
+            return _not_found(service, located)
+        return _running(service, host, located, located.mains[0])
+    finally:
+        located.close()
+
+
+def _not_found(service: Service, located: Located) -> Status:
+    state: State = "stale" if located.is_stale else "stopped"
+    errors = []
+    if located.doubt is not None:
+        state = "unknown"
+        errors.append(Fault.of(located.doubt))
+    return Status(
+        target=service.name, state=state, description=service.description, claim=located.claims, errors=errors
+    )
+
+
+def _running(service: Service, host: Host, located: Located, main: Handle) -> Status:
+    process = seen(main)
+    facts = vitals(main)
+    began = started(main)
+    uptime = max(wall_clock() - began, 0.0)
+    is_ready = _is_ready(service, located, uptime)
+    return Status(
+        target=service.name,
+        state=_state(host, service.name, main, is_ready),
+        description=service.description,
+        pid=main.pid,
+        since=rfc3339(began),
+        uptime_s=round(uptime, 1),
+        user=process.user,
+        command=process.command,
+        cpu_percent=facts.cpu_percent,
+        rss_bytes=facts.rss_bytes,
+        threads=facts.threads,
+        children=facts.children,
+        ready=is_ready,
+        claim=located.claims,
+    )
+
+
+def _state(host: Host, target: str, main: Handle, is_ready: bool | None) -> State:
+    if main.state() == "T":
+        return "paused"
+    busy_with = lock.purpose_held(host.records.lock_file(target))
+    if busy_with == "stop":
+        return "stopping"
+    if is_ready:
+        return "ready"
+    return "starting" if busy_with in ("start", "restart") else "running"
+
+
+def _is_ready(service: Service, located: Located, uptime: float) -> bool | None:
+    """A connection or request is tried now; a command, a log line or a message are known from its start.
+
+    None where nobody saw it start.
+    """
+    ready = service.ready
+    if ready.tcp is not None or ready.http is not None:
+        probe = probe_of(ready, None)
+        return probe is not None and probe(_PROBE_WITHIN) is None
+    record = located.record if located.source == "record" else None
+    if ready.command is None and ready.log is None and not ready.notify:
+        return uptime >= ready.settle
+    return None if record is None or record.adopted else record.ready

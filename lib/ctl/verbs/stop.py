@@ -1,0 +1,187 @@
+"""Stop with grace, kill without: one way of finding the process, one way of proving that it is gone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ctl.model.errors import CtlError, Interrupted, Reason
+from ctl.model.outcome import Fault, Plan, Result, State
+from ctl.model.schedule import Schedule, parse_schedule, with_grace
+from ctl.model.service import Service
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle
+from ctl.system.portrait import seen
+from ctl.system.wait import now
+from ctl.verbs.ending import Ending, KillMode
+from ctl.verbs.locate import Located, locate
+from ctl.verbs.members import Members
+
+KILL = parse_schedule("KILL/5")
+
+
+class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line may add to the definition."""
+
+    schedule: Schedule | None = None
+    grace: float | None = None  # seconds
+    pid: int | None = None
+    expect_pid: int | None = None
+    lock_timeout: float = 60.0  # seconds
+    dry_run: bool = False
+
+
+def stop(service: Service, host: Host, options: StopOptions) -> Result:
+    """Carry out the stop schedule, and return once all its processes are gone or the schedule is over.
+
+    Raises CtlError when nothing was done: no right to, no proof of who it is, or another ctl at work on it.
+    """
+    began = now()
+    if options.dry_run:
+        return stop_locked(service, host, options, began)
+    with host.locked(service.name, "stop", options.lock_timeout):
+        return stop_locked(service, host, options, began)
+
+
+def stop_locked(service: Service, host: Host, options: StopOptions, began: float) -> Result:
+    """`stop` for a caller who holds the target's lock."""
+    schedule = options.schedule or service.schedule
+    if options.grace is not None:
+        schedule = with_grace(schedule, options.grace)
+    return _end(service, host, options, schedule, service.stop.kill_mode, "stopped", began)
+
+
+def kill(service: Service, host: Host, options: StopOptions) -> Result:
+    """KILL to every process of the service at once. It waits for no lock, and so cuts a running start or stop short."""
+    return _end(service, host, options, KILL, "tree", "killed", now())
+
+
+def _end(
+    service: Service,
+    host: Host,
+    options: StopOptions,
+    schedule: Schedule,
+    mode: KillMode,
+    done: Literal["stopped", "killed"],
+    began: float,
+) -> Result:
+    located = locate(service, host, options.pid)
+    mains = located.mains
+    members = _members_of(located)
+    try:
+        before = state_before(located)
+        if mains:
+            require_expected(mains, options.expect_pid)
+        elif located.doubt is not None:
+            raise located.doubt
+        leftovers = members.refresh() if not mains and mode != "process" else []
+        result = Result(
+            target=service.name, ok=True, changed=False, before=before, after="stopped", reason="already_stopped",
+            pid=mains[0].pid if mains else None, claims=located.claims,
+        )  # fmt: skip
+        if options.dry_run:
+            result.reason = "planned" if mains or leftovers else "already_stopped"
+            result.after = before
+            result.plan = _plan(schedule, mode, mains, leftovers or members.refresh())
+        elif mains or leftovers:
+            # Without a main process there is nobody whose end the others could wait for.
+            ending = Ending(host, mains, members, schedule)
+            _carry_out(ending, mode if mains else "tree", result, done)
+        if not options.dry_run:
+            _clean_up(host, located, result)
+        result.duration_s = round(now() - began, 3)
+        return result
+    finally:
+        members.close()
+        located.close()
+
+
+def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["stopped", "killed"]) -> None:
+    """Run the schedule and write down what became of it."""
+    try:
+        result.survivors = ending.carry_out(mode)
+    except Interrupted as error:
+        result.ok, result.reason, result.exit_code, result.after = False, "interrupted", error.exit_code, "stopping"
+        result.errors.append(Fault.of(error))
+    else:
+        result.reason = "escalated" if ending.escalated and done == "stopped" else done
+        if result.survivors:
+            _report_survivors(ending, result)
+    result.signals, result.escalated = ending.signals, ending.escalated
+    result.changed = bool(ending.signals)
+    result.errors += ending.faults
+
+
+def _report_survivors(ending: Ending, result: Result) -> None:
+    result.ok = False
+    reason: Reason = "permission_denied" if ending.faults else "timeout"
+    result.reason, result.after = reason, result.before if ending.faults else "stopping"
+    result.exit_code = 4 if ending.faults else 150
+    if reason == "timeout":
+        listed = ", ".join(f"pid {left.pid} (state {left.state})" for left in result.survivors)
+        what = f"still alive after the whole schedule: {listed}"
+        if any(left.state == "D" for left in result.survivors):
+            what += "; state D cannot be killed until its disk, network file system or cgroup freezer lets it go"
+        result.errors.append(Fault(reason=reason, what=what))
+
+
+def _clean_up(host: Host, located: Located, result: Result) -> None:
+    """Remove the record of what is gone now. That this fails must not hide that the processes are gone."""
+    if not result.ok and result.reason != "interrupted":
+        return
+    ended = [main.identity for main in located.mains if main.is_gone]
+    if located.record is not None and not located.mains:
+        ended.append(located.record.identity)
+    try:
+        removed = [host.records.remove(result.target, identity) for identity in ended]
+        if not located.mains and located.record is None:
+            removed += [
+                host.records.remove_stale_pid(result.target, claim.pid)
+                for claim in located.claims
+                if claim.source == "pid file" and claim.verdict == "stale" and claim.pid is not None
+            ]
+        result.changed = result.changed or any(removed)
+    except CtlError as error:
+        result.errors.append(Fault.of(error))
+
+
+def _members_of(located: Located) -> Members:
+    record = located.record
+    return Members(located.mains, located.run_ids, 0 if record is None else record.identity.start_ticks)
+
+
+def state_before(located: Located) -> State:
+    """The state that the claims and the process table show."""
+    if located.mains:
+        return "paused" if all(main.state() == "T" for main in located.mains) else "running"
+    if located.doubt is not None:
+        return "unknown"
+    return "stale" if located.is_stale else "stopped"
+
+
+def require_expected(mains: list[Handle], expected: int | None) -> None:
+    """Raises CtlError (identity_mismatch) unless the main process is the expected one, --expect-pid."""
+    if expected is not None and [main.pid for main in mains] != [expected]:
+        found = ", ".join(str(main.pid) for main in mains)
+        raise CtlError(
+            "identity_mismatch", f"its main process is pid {found}, not pid {expected}", where="--expect-pid"
+        )
+
+
+def _plan(schedule: Schedule, mode: KillMode, mains: list[Handle], members: list[Handle]) -> Plan:
+    main_pids = ", ".join(str(main.pid) for main in mains)
+    everyone = ", ".join(str(handle.pid) for handle in (*mains, *members))
+    whom = everyone if mode == "tree" or not mains else main_pids
+    steps = [
+        f"{step.signal} to {whom}, then wait up to {step.wait:g} s" if step.signal else f"wait up to {step.wait:g} s"
+        for step in schedule.steps
+    ]
+    if mode == "mixed" and mains:
+        steps.append("then to what outlives it: TERM, what is left of the grace, KILL")
+    longest = schedule.longest
+    return Plan(
+        steps=tuple(steps) if mains or members else (),
+        processes=tuple(seen(handle) for handle in (*mains, *members)),
+        longest_s=None if longest == float("inf") else longest,
+    )

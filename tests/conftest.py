@@ -1,0 +1,99 @@
+"""Fixtures of every test, and the two guards: this machine's ctl is never touched, and no process outlives a test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from support import guard
+from support.programs import Programs
+from support.reaper import SESSION, Reaper, sweep
+from support.requires import requires_root
+from support.sandbox import PLAIN_UID, Sandbox
+
+
+@contextmanager
+def public_directory() -> Iterator[Path]:
+    """A temporary directory that every user may enter."""
+    with tempfile.TemporaryDirectory(prefix="ctl-test-", dir="/tmp") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(session_dir: Path) -> Iterator[None]:
+    """The environment of the tests themselves leads nowhere near the real configuration, run directory or home."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CTL_") or name in {"NOTIFY_SOCKET", "MAINPID"}]:
+            patch.delenv(name)
+        for name, value in guard.environment(session_dir / "elsewhere").items():
+            patch.setenv(name, value)
+        yield
+    assert not (left := sweep(f"{SESSION}-*")), f"processes outlived their tests: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _real_ctl_untouched() -> Iterator[None]:
+    before = guard.snapshot()
+    yield
+    assert not (paths := guard.changed(before, guard.snapshot())), f"the test touched the real {paths}"
+
+
+@pytest.fixture(scope="session")
+def session_dir() -> Iterator[Path]:
+    """For what is made once per run; every user may enter it, unlike pytest's own."""
+    with public_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def public_dir() -> Iterator[Path]:
+    """tmp_path for tests with several users."""
+    with public_directory() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def programs(session_dir: Path) -> Programs:
+    """`programs("ignorer")` is the argv of a test program."""
+    build = session_dir / "programs"
+    build.mkdir()
+    return Programs(build)
+
+
+@pytest.fixture
+def reaper() -> Iterator[Reaper]:
+    with Reaper() as reaper:
+        yield reaper
+
+
+@pytest.fixture
+def sandbox(public_dir: Path, reaper: Reaper, programs: Programs) -> Sandbox:
+    """Directories of this user (root's, where the tests run as root)."""
+    return Sandbox(public_dir, reaper, programs)
+
+
+@pytest.fixture
+def new_sandbox(programs: Programs) -> Callable[[], AbstractContextManager[Sandbox]]:
+    """`with new_sandbox() as sandbox:`, for many at a time, in threads as well."""
+
+    @contextmanager
+    def new() -> Iterator[Sandbox]:
+        with public_directory() as path, Reaper() as reaper:
+            yield Sandbox(path, reaper, programs)
+
+    return new
+
+
+@pytest.fixture
+def plain_sandbox(public_dir: Path, reaper: Reaper, programs: Programs) -> Sandbox:
+    """Directories of a plain user, as whom ctl runs."""
+    requires_root()
+    root = public_dir / "plain"  # within, so that a test may use both sandboxes
+    root.mkdir()
+    return Sandbox(root, reaper, programs, owner=PLAIN_UID)

@@ -1,0 +1,64 @@
+"""Skips with a reason what this machine cannot show."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def requires_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+def requires(*commands: str) -> None:
+    """Programs on the PATH: requires("strace", "jps")."""
+    if missing := [name for name in commands if not shutil.which(name)]:
+        pytest.skip(f"needs {', '.join(missing)}")
+
+
+def requires_systemd() -> None:
+    """systemd's own program, to be PID 1 of a throw-away host."""
+    requires_root()
+    if not Path("/lib/systemd/systemd").exists():
+        pytest.skip("needs systemd")
+
+
+def requires_namespaces() -> None:
+    requires("unshare")
+    if not _can_unshare():
+        pytest.skip("needs the right to make pid and mount namespaces")
+
+
+def requires_mounts() -> None:
+    requires_root()
+    requires_namespaces()
+
+
+def requires_strace() -> None:
+    requires("strace")
+    if not _can_trace():
+        pytest.skip("needs the right to trace processes")
+
+
+def requires_pidfd_inodes() -> None:
+    """Linux 6.9 and newer give each process's pidfd an inode of its own."""
+    release = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
+    if release < (6, 9):
+        pytest.skip("needs Linux 6.9: pidfds with inodes of their own")
+
+
+@functools.cache
+def _can_unshare() -> bool:
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "true"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@functools.cache
+def _can_trace() -> bool:
+    return subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True).returncode == 0
