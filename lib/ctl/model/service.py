@@ -20,7 +20,7 @@ Argv = tuple[str, ...]
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UMASK = re.compile(r"0?[0-7]{1,3}")
 _TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})")
-_HTTP = re.compile(r"https?://[^\s/]+\S*")
+_HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?(/\S*)?")
 # What setrlimit(2) knows on Linux; "infinity" lifts a limit.
 LIMITS = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()

@@ -38,6 +38,5 @@ def parse_target(text: str) -> Target:
             "unknown_target",
             f"{shown} cannot be a service: a name is letters, digits and _ . : -, "
             "begins with a letter or digit, and may end in @INSTANCE",
-            target=text if text.isprintable() else None,
         )
     return Target(found["name"], found["instance"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -13,51 +12,27 @@ import typer
 from typer.exceptions import TyperException
 
 from ctl.model.errors import CtlError
-from ctl.model.schedule import BadSchedule, Schedule, parse_schedule
-from ctl.shell.session import Session, complain, resolve
+from ctl.shell.options import (
+    AnyTargets,
+    Conf,
+    DryRun,
+    ExpectPid,
+    Grace,
+    Json,
+    LockTimeout,
+    Pid,
+    Quiet,
+    RunDir,
+    ScheduleOption,
+    Target,
+    Targets,
+    Timeout,
+    Verbose,
+)
+from ctl.shell.session import Session, resolve
+from ctl.system.environment import variable
 from ctl.system.interrupts import Interrupts
-
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="Services, by their names.")]
-AnyTargets = Annotated[
-    list[str] | None, typer.Argument(metavar="[TARGET...]", help="Services, by their names; all if none is named.")
-]
-Conf = Annotated[Path | None, typer.Option("--conf", metavar="DIR", help="Conf directory. [$CTL_CONF, /etc/ctl]")]
-RunDir = Annotated[
-    Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory. [$CTL_RUN_DIR, /run/ctl]")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no results; only what went wrong.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the whole plan; do nothing.")]
-LockTimeout = Annotated[
-    float,
-    typer.Option("--lock-timeout", metavar="S", min=0, help="Seconds to wait for another ctl on the same target."),
-]
-ExpectPid = Annotated[
-    int | None, typer.Option("--expect-pid", metavar="PID", min=1, help="Refuse unless this is the main process.")
-]
-Pid = Annotated[
-    int | None, typer.Option("--pid", metavar="PID", min=2, help="This process, if it proves to be the service.")
-]
-Grace = Annotated[
-    float | None, typer.Option("--grace", metavar="S", min=0, help="Seconds after the first signal before KILL.")
-]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="S", min=0, help="Seconds to become ready. [ready.timeout]")
-]
-
-
-def _schedule(text: str) -> Schedule:
-    try:
-        return parse_schedule(text)
-    except BadSchedule as error:
-        raise typer.BadParameter(f"{text!r} {error}") from None
-
-
-ScheduleOption = Annotated[
-    Schedule | None,
-    typer.Option("--schedule", metavar="SPEC", parser=_schedule, help="Signals and seconds: TERM/30/KILL/5."),
-]
+from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 
 interrupts = Interrupts()
 
@@ -76,7 +51,7 @@ def start(
 
 
 def run(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="The service, by its name.")],
+    target: Target,
     lock_timeout: LockTimeout = 60.0,
     conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
 ) -> int:  # fmt: skip
@@ -188,6 +163,7 @@ _VERBS: dict[str, Callable[..., int]] = {
 
 def main() -> int:
     """Run ctl on sys.argv. Returns the exit status."""
+    open_missing()
     interrupts.install()
     arguments = sys.argv[1:]
     try:
@@ -225,7 +201,7 @@ def _ctl(
     199 a fault in ctl itself.
     """
     if show_version:
-        print(version("ctl"))
+        write_out(version("ctl"))
         raise typer.Exit
 
 
@@ -252,19 +228,19 @@ def _require_one(targets: list[str], pid: int | None, expect_pid: int | None) ->
 def _usage(error: TyperException, arguments: list[str]) -> int:
     verb = arguments[0] if arguments and arguments[0] in _VERBS else None
     if type(error).__name__ == "NoArgsIsHelpError":
-        complain(error.format_message())
+        write_err(error.format_message())
         return 2
-    fault = CtlError("usage", error.format_message(), where=f"see ctl {verb} --help" if verb else "see ctl --help")
+    fault = CtlError("usage", error.format_message().rstrip("."), where=f"see ctl {verb} --help" if verb else "see ctl --help")
     return _session(verb or "", None, None, "--json" in arguments, False, False).fail(fault)
 
 
 def _fault(error: Exception) -> int:
     import traceback
 
-    if os.environ.get("CTL_DEBUG"):
+    if variable("CTL_DEBUG"):
         traceback.print_exception(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    complain(
+    write_err(
         f"ctl: a fault in ctl itself: {type(error).__name__}: {error} "
         f"({frame.filename}:{frame.lineno}; with CTL_DEBUG=1 the whole trace is shown)"
     )
@@ -272,12 +248,8 @@ def _fault(error: Exception) -> int:
 
 
 def _flushed(code: int) -> int:
-    """Write out what is buffered. A reader that has gone away (ctl status | head) changes nothing that was done."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        complain(f"ctl: cannot write the result: {error.strerror}")
+    problem = flush_stdout()
+    if problem is not None:
+        write_err(f"ctl: cannot write the result: {problem}")
         return code or 1
     return code

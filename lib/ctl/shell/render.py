@@ -20,7 +20,14 @@ _WORDS = {
 def diagnostic(target: str | None, what: str, where: str | None = None, details: Iterable[str] = ()) -> str:
     """One line, and the details indented below it."""
     line = "ctl: " + (f"{target}: " if target else "") + what + (f" ({where})" if where else "")
-    return "\n".join([line, *(f"  {detail}" for detail in details)])
+    return "\n".join([printable(line), *(f"  {printable(detail)}" for detail in details)])
+
+
+def printable(text: str) -> str:
+    """`text` with its control characters escaped: an argv or a log line must not drive the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
 
 
 def error_lines(error: CtlError) -> str:
@@ -80,7 +87,7 @@ def status_block(status: Status) -> list[str]:
         if status.ready is not None:
             rows.append(("ready", "yes" if status.ready else "no"))
     rows += [(claim.source, f"{claim.verdict}: {claim.why}") for claim in status.claim]
-    return [head, *(f"  {name + ':':<14} {text}" for name, text in rows)]
+    return [head, *(f"  {name + ':':<14} {printable(text)}" for name, text in rows)]
 
 
 def duration(seconds: float) -> str:

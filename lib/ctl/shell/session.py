@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ctl.model.target import parse_target
 from ctl.shell import render
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts
+from ctl.system.streams import write_err, write_out
 from ctl.verbs import many
 
 
@@ -59,42 +59,47 @@ class Session(msgspec.Struct, kw_only=True):
             self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
-                complain(line)
+                write_err(line)
             for fault in status.errors:
-                complain(render.fault_lines(status.target, fault))
+                write_err(render.fault_lines(status.target, fault))
         if self.as_json or self.quiet:
             return
         width = max((len(status.target) for status in statuses), default=0)
         for status in statuses:
             lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
-            emit("\n".join(lines))
+            write_out("\n".join(lines))
 
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
-        complain(render.error_lines(error))
+        write_err(render.error_lines(error))
         if self.as_json:
-            emit_json(Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)]))
+            self._print(
+                Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
+            )
         return error.exit_code
 
     def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
         changed = any(isinstance(result, Result) and result.changed for result in results)
-        emit_json(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+
+    def _print(self, document: Document) -> None:
+        write_out(msgspec.json.encode(document).decode())
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
-            complain(line)
+            write_err(line)
         if self.verbose:
             for sent in result.signals:
-                complain(render.diagnostic(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s"))
+                write_err(render.diagnostic(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s"))
         for fault in result.errors:
-            complain(render.fault_lines(result.target, fault))
+            write_err(render.fault_lines(result.target, fault))
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
-                emit(line)
+                write_out(line)
 
     def _say(self, target: str, what: str) -> None:
         if not self.quiet:
-            complain(render.diagnostic(target, what))
+            write_err(render.diagnostic(target, what))
 
 
 def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
@@ -110,7 +115,6 @@ def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
             host.rules(service)
             services[service.name] = service
         except CtlError as error:
-            error.target = error.target or text
             errors.append(error)
     if errors:
         first, *others = errors
@@ -123,18 +127,3 @@ def exit_code(codes: Sequence[int]) -> int:
     """0 when all went well, the one code of all that failed, or 1 when they failed for different reasons."""
     failures = {code for code in codes if code}
     return failures.pop() if len(failures) == 1 else 1 if failures else 0
-
-
-def emit(text: str) -> None:
-    """A result, on stdout."""
-    sys.stdout.write(text + "\n")
-
-
-def emit_json(document: Document) -> None:
-    emit(msgspec.json.encode(document).decode())
-
-
-def complain(text: str) -> None:
-    """A diagnostic, on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()

@@ -11,6 +11,7 @@ from ctl.model.match import Rules
 from ctl.model.service import Service, Start
 from ctl.system import lock, wait
 from ctl.system.config import Config, load_config
+from ctl.system.environment import given, variable
 from ctl.system.interrupts import Interrupts
 from ctl.system.pidfd import Handle
 from ctl.system.records import BarePid, Records, Refused, read_pid_file
@@ -28,7 +29,7 @@ class Host:
         self.config = config
         self.interrupts = interrupts
         self.say = say
-        self.records = Records(config.run_dir, interrupts)
+        self.records = Records(config.run_dir, config.run_source, interrupts)
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
         """Hold the target's lock for the block."""
@@ -69,7 +70,7 @@ class Host:
         if pid_file is not None:
             uid = self.service_uid(service)
             yield "stop.pid_file", pid_file, lambda: read_pid_file(Path(pid_file), uid)
-        if main_pid := os.environ.get("MAINPID"):
+        if main_pid := variable("MAINPID"):
             yield "$MAINPID", None, lambda: _from_systemd(main_pid)
 
     def program(self, start: Start, target: str, run_id: str, file: str, *, inherit: bool = False) -> Program:
@@ -85,7 +86,7 @@ class Host:
                     "permission_denied", f"only root can start it as user {account.name}", where=f"{file}, start.user"
                 )
             account = None
-        environment = dict(os.environ) if inherit else _base_environment(account)
+        environment = dict(given()) if inherit else _base_environment(account)
         environment |= start.environment | {"CTL_TARGET": target, "CTL_RUN_ID": run_id}
         return Program(
             argv=start.command,
@@ -121,12 +122,14 @@ def open_host(conf: Path | None, run_dir: Path | None, interrupts: Interrupts, s
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     config = load_config(conf, run_dir)
+    if config.run_dir.exists() and not config.run_dir.is_dir():
+        raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
     require_trusted(config.run_dir)
     return Host(config, interrupts, say)
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("LANG", "TZ") or name.startswith("LC_")}
+    kept = {name: value for name, value in given().items() if name in ("LANG", "TZ") or name.startswith("LC_")}
     if account is None:
         uid = os.geteuid()
         account = account_of(str(uid), None, "")

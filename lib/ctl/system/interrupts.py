@@ -16,7 +16,7 @@ class Interrupts:
     """Readable on `fd` from the first INT or TERM on, so every poll(2), in every thread, ends at once."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._read = self._write = -1
         self.signum: int | None = None
 
     def install(self) -> None:
@@ -26,6 +26,7 @@ class Interrupts:
         the service would never see the signal that is to stop it. A handler is reset by exec, and until then keeps
         us as deaf as the caller wanted.
         """
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for signum in range(1, signal.SIGRTMAX + 1):
             if signum not in (signal.SIGPIPE, signal.SIGXFSZ) and _is_ignored(signum):
                 signal.signal(signum, _deaf)

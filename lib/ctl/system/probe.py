@@ -12,6 +12,7 @@ from typing import Final
 
 from ctl.model.service import Drain, Ready, tcp_address
 from ctl.system import procfs
+from ctl.system.environment import given
 from ctl.system.pidfd import open_handle
 from ctl.system.spawn import Program, new_run_id
 
@@ -91,7 +92,7 @@ def command(argv: tuple[str, ...], program: Program | None, seconds: float) -> s
         output.extend(chunk)
         del output[:-_OUTPUT_KEPT]
 
-    environment = dict(os.environ if program is None else program.environment) | {"CTL_RUN_ID": run_id}
+    environment = (given() if program is None else program.environment) | {"CTL_RUN_ID": run_id}
     try:
         running = sh.Command(argv[0])(
             *argv[1:],

@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
+_NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
 _DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
+_EXEC_READS: Final = 8
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM)
 
@@ -61,7 +63,7 @@ def read_stat(pid: int) -> Stat:
     fields = raw[closing + 2 :].split()
     return Stat(
         pid=pid,
-        comm=raw[opening + 1 : closing].decode(errors="surrogateescape"),
+        comm=raw[opening + 1 : closing].decode(errors=_NOT_UTF8),
         state=fields[0].decode(),
         ppid=int(fields[1]),
         session=int(fields[3]),
@@ -75,13 +77,13 @@ def read_argv(pid: int) -> list[str] | None:
     raw = _read(f"/proc/{pid}/cmdline")
     if raw is None:
         return None
-    return raw.decode(errors="surrogateescape").removesuffix("\0").split("\0") if raw else []
+    return raw.decode(errors=_NOT_UTF8).removesuffix("\0").split("\0") if raw else []
 
 
 def read_command_line(pid: int) -> str | None:
     """Its arguments joined by spaces, as pgrep -f joins them. Raises Gone."""
     raw = _read(f"/proc/{pid}/cmdline")
-    return None if raw is None else raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="surrogateescape")
+    return None if raw is None else raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors=_NOT_UTF8)
 
 
 def read_executable(pid: int) -> str | None:
@@ -96,16 +98,29 @@ def read_executable(pid: int) -> str | None:
         raise Gone(pid) from None
 
 
-def read_variable(pid: int, name: str) -> str | None:
-    """The value that `name` had in its environment when it was executed, "" where it had none. Raises Gone."""
+def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | None:
+    """The value that `name` had in its environment when it was executed, "" where it had none. Raises Gone.
+
+    The environment is empty for a moment while a process executes a program; with `wait_for_exec` that moment is given.
+    """
     raw = _read(f"/proc/{pid}/environ")
+    for _ in range(_EXEC_READS if wait_for_exec else 0):
+        if raw != b"":
+            break
+        os.sched_yield()
+        raw = _read(f"/proc/{pid}/environ")
     if raw is None:
         return None
     start = f"{name}=".encode()
     for entry in raw.split(b"\0") if start in raw else ():
         if entry.startswith(start):
-            return entry[len(start) :].decode(errors="surrogateescape")
+            return entry[len(start) :].decode(errors=_NOT_UTF8)
     return ""
+
+
+def read_environment(pid: int) -> bytes:
+    """Its environment when it was executed, empty where it may not be read. Raises Gone."""
+    return _read(f"/proc/{pid}/environ") or b""
 
 
 def read_owner(pid: int) -> int:

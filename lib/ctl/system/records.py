@@ -44,8 +44,9 @@ class BarePid(NamedTuple):
 class Records:
     """The files of all targets in one run directory."""
 
-    def __init__(self, run_dir: Path, interrupts: Interrupts) -> None:
+    def __init__(self, run_dir: Path, run_source: str, interrupts: Interrupts) -> None:
         self.run_dir = run_dir
+        self._run_source = run_source
         self._interrupts = interrupts
 
     def record_file(self, target: str) -> Path:
@@ -62,7 +63,8 @@ class Records:
         try:
             self.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
-            raise failure(error, "cannot make the run directory", where=str(self.run_dir)) from None
+            what = f"cannot make the run directory {self.run_dir}"
+            raise failure(error, what, where=f"set by {self._run_source}") from None
 
     def read(self, target: str) -> Record | None:
         """The record, None where there is none. Raises Refused or Unreadable."""

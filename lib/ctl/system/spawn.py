@@ -74,6 +74,10 @@ class Gated:
             return f"was killed by {signal.Signals(-status).name.removeprefix('SIG')}"
         return f"exited with status {status}"
 
+    def succeeded(self) -> bool:
+        """Whether the child exited with status 0."""
+        return self._child.poll() == 0
+
     def failed_to_execute(self, last_line: str) -> bool:
         """Whether the child ended behind the gate because the shell could not execute the program, sh(1)."""
         return self._child.poll() in (126, 127) and last_line.startswith(f"{_NAME}:")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
 from typing import NamedTuple
 
 from ctl.model.match import Rules
@@ -62,7 +64,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     if handle is None:
         raise Gone(pid)
     try:
-        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid):
+        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid) or _is_a_ctl(pid):
             verdict: Verdict = NO
         else:
             verdict = rules.verdict(ProcessLook(pid))
@@ -75,6 +77,19 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         handle.close()
         raise Gone(pid)
     return handle, verdict
+
+
+def _is_a_ctl(pid: int) -> bool:
+    """Whether it is another ctl, whose argv holds the names that it was called with."""
+    argv = procfs.read_argv(pid)
+    return argv is not None and argv[: len(_own_program())] == _own_program()
+
+
+@cache
+def _own_program() -> list[str]:
+    """Our interpreter, its options and our script: our argv without what we were called with."""
+    own = procfs.read_argv(os.getpid()) or []
+    return own[: len(own) - len(sys.argv[1:])]
 
 
 def _may_be(pid: int, uid: int | None) -> bool:

@@ -28,6 +28,7 @@ from ctl.verbs.stop import KILL
 _FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
 _LONGEST_PAUSE = 0.25
 _TAIL = 10  # lines
+_ASK_BEFORE = 1.0  # seconds
 
 
 class Launch:
@@ -61,7 +62,7 @@ class Launch:
                 self._notify = NotifySocket(self._run_id)
                 program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
             probe = self._probe(program)
-            answered_before = probe is not None and self._service.ready.log is None and probe(1.0) is None
+            answered_before = self._answers_already(probe)
             self._spawn_recorded(program)
             self._gated.open()
             try:
@@ -74,6 +75,11 @@ class Launch:
         finally:
             if self._notify is not None:
                 self._notify.close()
+
+    def _answers_already(self, probe: Probe | None) -> bool:
+        """Whether something else listens where the service is going to."""
+        ready = self._service.ready
+        return probe is not None and bool(ready.tcp or ready.http) and probe(_ASK_BEFORE) is None
 
     def _spawn_recorded(self, program: Program) -> None:
         account = program.account
@@ -174,7 +180,7 @@ class Launch:
             if now() >= self._deadline:
                 raise self._not_ready('has not exited in time, as a command of type = "forking" does')
             self._host.wait_ended([self._main], self._deadline)
-        if self._gated.how_it_ended() != "exited with status 0":
+        if not self._gated.succeeded():
             raise self._ended()
         self._find_daemon()
 
@@ -214,8 +220,12 @@ class Launch:
     def _ended(self) -> CtlError:
         lines = self._tail()
         if self._gated.failed_to_execute(lines[-1] if lines else ""):
+            whom = f" by {self._start.user}" if self._start.user else ""
+            why = lines[-1].rpartition(": ")[2]
             return CtlError(
-                "exec_failed", f"cannot be executed: {lines[-1]}", where=f"{self._service.file}, start.command"
+                "exec_failed",
+                f"{self._start.command[0]} cannot be executed{whom}: {why}",
+                where=f"{self._service.file}, start.command",
             )
         return self._not_ready(f"{self._gated.how_it_ended() or 'ended'} while starting")
 
@@ -241,7 +251,8 @@ class Launch:
             self._host.interrupts.rearm()
             left = self._end(KILL)
         if left:
-            self.faults.append(Fault(reason="timeout", what="still alive after the whole schedule", details=left))
+            if isinstance(error, CtlError):
+                error.details += ("still alive after the whole schedule:", *left)
             return
         self._gated.how_it_ended()  # reap
         self._forget()

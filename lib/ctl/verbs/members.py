@@ -111,6 +111,6 @@ class Members:
         if not self._run_ids:
             return False
         try:
-            return procfs.read_variable(pid, "CTL_RUN_ID") in self._run_ids
+            return procfs.read_variable(pid, "CTL_RUN_ID", wait_for_exec=True) in self._run_ids
         except Gone:
             return False

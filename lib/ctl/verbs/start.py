@@ -59,7 +59,7 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
         elif located.doubt is not None:
             raise located.doubt
         else:
-            _launch(service, host, options, located, result)
+            _launch_or_tell(service, host, options, located, result)
         result.duration_s = round(now() - began, 3)
         return result
     finally:
@@ -76,6 +76,15 @@ def start_of(service: Service) -> Start:
 def require_startable(service: Service, host: Host) -> None:
     """Raises CtlError where it is known beforehand that it would not start."""
     require_executable(host.program(start_of(service), service.name, "", service.file))
+
+
+def _launch_or_tell(service: Service, host: Host, options: StartOptions, located: Located, result: Result) -> None:
+    """A start that failed has been undone: the service is as stopped as it was."""
+    try:
+        _launch(service, host, options, located, result)
+    except CtlError as error:
+        result.ok, result.reason, result.exit_code, result.after = False, error.reason, error.exit_code, "stopped"
+        result.errors.append(Fault.of(error))
 
 
 def _launch(service: Service, host: Host, options: StartOptions, located: Located, result: Result) -> None:

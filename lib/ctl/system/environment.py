@@ -1,0 +1,23 @@
+"""The environment that our caller gave us, as it was given.
+
+Python sets LC_CTYPE in its own where the caller set no locale (PEP 538), which must not reach a service.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from ctl.system import procfs
+
+
+@cache
+def given() -> dict[str, str]:
+    """Every variable of it, decoded as os.environ decodes them."""
+    entries = procfs.read_environment(os.getpid()).split(b"\0")
+    return dict(os.fsdecode(entry).partition("=")[::2] for entry in entries if b"=" in entry)
+
+
+def variable(name: str) -> str | None:
+    """The value of `name`, None where it is unset or empty."""
+    return given().get(name) or None
