@@ -230,7 +230,9 @@ def _usage(error: TyperException, arguments: list[str]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         write_err(error.format_message())
         return 2
-    fault = CtlError("usage", error.format_message().rstrip("."), where=f"see ctl {verb} --help" if verb else "see ctl --help")
+    fault = CtlError(
+        "usage", error.format_message().rstrip("."), where=f"see ctl {verb} --help" if verb else "see ctl --help"
+    )
     return _session(verb or "", None, None, "--json" in arguments, False, False).fail(fault)
 
 

@@ -47,26 +47,27 @@ class Launch:
         self._log_began = 0
         self._notify: NotifySocket | None = None
         self._deadline = 0.0
+        self._limit = ""
         self._gated: Gated
         self._main: Handle
         self._record: Record
 
-    def bring_up(self, program: Program, timeout: float) -> Handle:
+    def bring_up(self, program: Program, timeout: float, timeout_source: str) -> Handle:
         """Spawn, record, let go, wait until it is ready. Returns the main process.
 
         Raises CtlError (exec_failed, not_ready) after everything that was started has been stopped again.
         """
         self._deadline = now() + timeout
+        self._limit = f"within {timeout:g} s ({timeout_source})"
         try:
             if self._start.type == "notify" or self._service.ready.notify:
                 self._notify = NotifySocket(self._run_id)
                 program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
-            probe = self._probe(program)
-            answered_before = self._answers_already(probe)
+            answered_before = self._answers_already()
             self._spawn_recorded(program)
             self._gated.open()
             try:
-                self._become_ready(probe, answered_before)
+                self._become_ready(self._probe(program), answered_before)
                 self._write(msgspec.structs.replace(self._record, ready=True))
             except BaseException as error:
                 self._take_down(error)
@@ -76,10 +77,10 @@ class Launch:
             if self._notify is not None:
                 self._notify.close()
 
-    def _answers_already(self, probe: Probe | None) -> bool:
+    def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
-        ready = self._service.ready
-        return probe is not None and bool(ready.tcp or ready.http) and probe(_ASK_BEFORE) is None
+        probe = probe_of(self._service.ready, None) if self._service.ready.command is None else None
+        return probe is not None and probe(_ASK_BEFORE, -1) is None
 
     def _spawn_recorded(self, program: Program) -> None:
         account = program.account
@@ -113,7 +114,7 @@ class Launch:
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
         if pattern is not None:
-            return lambda seconds: log_line(self._log, pattern, self._log_began)(seconds)  # noqa: PLW0108 - its beginning is known later
+            return log_line(self._log, pattern, self._log_began)
         return probe_of(self._service.ready, program)
 
     def _become_ready(self, probe: Probe | None, answered_before: bool) -> None:
@@ -150,7 +151,7 @@ class Launch:
                 return
             self._watch((), min(now() + pause, self._deadline))
             pause = min(pause * 2, _LONGEST_PAUSE)
-        raise self._not_ready(f"is not ready in time ({problem or 'no time for a probe'})")
+        raise self._not_ready(f"was not ready {self._limit}: {problem or 'there was no time for a probe'}")
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}
@@ -163,7 +164,7 @@ class Launch:
                     self._follow(message.main_pid)
                 if message.ready:
                     return
-        raise self._not_ready("sent no READY=1 in time")
+        raise self._not_ready(f"sent no READY=1 {self._limit}")
 
     def _follow(self, pid: int) -> None:
         """MAINPID=: believed only of a process of this very run."""
@@ -178,7 +179,7 @@ class Launch:
         """type = "forking": the command exits when its daemon is there, and the daemon becomes the main process."""
         while not self._main.is_gone:
             if now() >= self._deadline:
-                raise self._not_ready('has not exited in time, as a command of type = "forking" does')
+                raise self._not_ready(f'did not exit {self._limit}, as a command of type = "forking" does')
             self._host.wait_ended([self._main], self._deadline)
         if not self._gated.succeeded():
             raise self._ended()

@@ -16,10 +16,12 @@ class Members:
     A process once found stays known by its handle, also when the parent that proved it has ended.
     """
 
-    def __init__(self, mains: list[Handle], run_ids: Iterable[str], since_ticks: int = 0) -> None:
+    def __init__(self, mains: list[Handle], run_ids: Iterable[str], since_ticks: int | None = None) -> None:
+        """Nothing that started before `since_ticks`, by default before the main processes, is looked at."""
         self._mains = mains
         self._run_ids = frozenset(run_ids)
-        self._since = min((main.stat.start_ticks for main in mains), default=since_ticks)
+        oldest = min((main.stat.start_ticks for main in mains), default=0)
+        self._since = oldest if since_ticks is None else since_ticks
         self._sessions = {main.pid: main for main in mains if main.stat.session == main.pid}
         self._ended_ticks: dict[int, float] = {}
         self._known: dict[int, Handle] = {}

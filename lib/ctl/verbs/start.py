@@ -99,7 +99,7 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
         return
     earlier = _earlier_runs(located, result)
     launch = Launch(service, start, host, run_id, earlier)
-    main = launch.bring_up(program, timeout)
+    main = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
     result.pid = main.pid
     result.changed, result.reason, result.after = True, "started", "ready"
     result.errors += launch.faults

@@ -107,7 +107,7 @@ def _is_ready(service: Service, located: Located, uptime: float) -> bool | None:
     ready = service.ready
     if ready.tcp is not None or ready.http is not None:
         probe = probe_of(ready, None)
-        return probe is not None and probe(_PROBE_WITHIN) is None
+        return probe is not None and probe(_PROBE_WITHIN, -1) is None
     record = located.record if located.source == "record" else None
     if ready.command is None and ready.log is None and not ready.notify:
         return uptime >= ready.settle

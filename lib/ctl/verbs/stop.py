@@ -148,7 +148,10 @@ def _clean_up(host: Host, located: Located, result: Result) -> None:
 
 def _members_of(located: Located) -> Members:
     record = located.record
-    return Members(located.mains, located.run_ids, 0 if record is None else record.identity.start_ticks)
+    if record is None:
+        return Members(located.mains, ())
+    since = 0 if record.earlier_run_ids else record.identity.start_ticks
+    return Members(located.mains, record.run_ids, since)
 
 
 def state_before(located: Located) -> State:
