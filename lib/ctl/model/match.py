@@ -13,6 +13,16 @@ import msgspec
 from ctl.model.verdict import Verdict, all_of, verdict_of
 
 
+class Marker(msgspec.Struct, frozen=True):
+    """What ctl puts into a service's environment: the service, and the run directory where it is recorded.
+
+    Services of the same name under two run directories are two services. Both are "" where there is no marker.
+    """
+
+    target: str = ""  # CTL_TARGET
+    run_dir: str = ""  # CTL_RUN_DIR
+
+
 class Look(Protocol):
     """What can be seen of one process. Every member is read when it is asked for, and None says it may not be read."""
 
@@ -25,8 +35,8 @@ class Look(Protocol):
     @property
     def executable(self) -> str | None: ...
     @property
-    def marker(self) -> str | None:
-        """The value of CTL_TARGET in its environment, "" where it has none."""
+    def marker(self) -> Marker | None:
+        """What ctl put into its environment."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +46,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     cmdline: re.Pattern[str] | None = None
     executable: re.Pattern[str] | None = None
     java_main: str | None = None
-    marker: str | None = None
+    marker: Marker | None = None
 
     def verdict(self, look: Look) -> Verdict:
         """Whether the process satisfies every rule. The cheapest rule is asked first, and the first no ends it."""

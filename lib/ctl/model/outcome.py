@@ -60,9 +60,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What --dry-run answers: who, by which steps, for how long at most (None: without end)."""
 
-    steps: tuple[str, ...]
-    processes: tuple[Seen, ...]
-    longest_s: float | None
+    steps: tuple[str, ...] = ()
+    processes: tuple[Seen, ...] = ()
+    longest_s: float | None = 0.0
 
 
 class Result(msgspec.Struct, kw_only=True):

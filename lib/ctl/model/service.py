@@ -10,7 +10,7 @@ import msgspec
 
 from ctl.model import schedule as schedules
 from ctl.model.errors import CtlError
-from ctl.model.match import Rules, glob
+from ctl.model.match import Marker, Rules, glob
 from ctl.model.schedule import BadSchedule, Schedule
 from ctl.model.suggest import did_you_mean
 from ctl.model.target import Target
@@ -25,7 +25,7 @@ _HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?(/\S*
 LIMITS = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
-RESERVED = frozenset({"CTL_TARGET", "CTL_RUN_ID"})
+RESERVED = frozenset({"CTL_TARGET", "CTL_RUN_DIR", "CTL_RUN_ID"})
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +50,16 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     notify: bool = False
     timeout: float = 60.0
     settle: float = 0.5
+
+    @property
+    def kind(self) -> str:
+        """What it waits for, in words."""
+        for name in ("tcp", "http", "log"):
+            if (value := getattr(self, name)) is not None:
+                return f"{name} {value}"
+        if self.command is not None:
+            return f"command {self.command[0]}"
+        return "READY=1" if self.notify else f"alive for {self.settle:g} s"
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,10 +133,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         match = self.match
         return any((match.cmdline, match.executable, match.java_main, match.user))
 
-    def rules(self, uid: int | None) -> Rules:
+    def rules(self, uid: int | None, marker: Marker) -> Rules:
         """The rules its main process satisfies; `uid` is that of match.user, else of the service's own user."""
         if not self.has_rules:
-            return Rules(uid=uid, marker=self.name)
+            return Rules(uid=uid, marker=marker)
         return Rules(
             uid=uid if self.match.user is not None else None,
             cmdline=self.cmdline,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +54,7 @@ def run(
     lock_timeout: LockTimeout = 60.0,
     conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
 ) -> int:  # fmt: skip
-    """Start a service in the foreground: this process becomes it (containers, systemd's Type=exec)."""
+    """Start a service in the foreground. This process becomes it: for containers and for units of Type=exec."""
     from ctl.verbs.run import run as verb
 
     session = _session("run", conf, run_dir, as_json, quiet, verbose)
@@ -76,7 +75,7 @@ def stop(
     expect_pid: ExpectPid = None, dry_run: DryRun = False, lock_timeout: LockTimeout = 60.0,
     conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
 ) -> int:  # fmt: skip
-    """Stop services by their schedules, and wait until they are gone. One that does not run is left alone."""
+    """Stop services, and wait until they are gone. Each by its own schedule; one that does not run is left alone."""
     from ctl.verbs.stop import StopOptions
     from ctl.verbs.stop import stop as verb
 
@@ -92,7 +91,7 @@ def kill(
     targets: Targets, pid: Pid = None, expect_pid: ExpectPid = None, dry_run: DryRun = False,
     conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
 ) -> int:  # fmt: skip
-    """Kill services and all their processes at once, whatever another ctl is doing with them."""
+    """Kill services and all their processes at once. It waits for no other ctl, and cuts its work short."""
     from ctl.verbs.stop import StopOptions
     from ctl.verbs.stop import kill as verb
 
@@ -201,6 +200,8 @@ def _ctl(
     199 a fault in ctl itself.
     """
     if show_version:
+        from importlib.metadata import version
+
         write_out(version("ctl"))
         raise typer.Exit
 

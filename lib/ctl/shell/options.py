@@ -37,9 +37,9 @@ def _directory(text: str) -> Path:
 
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="The service, by its name.")]
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="Services, by their names.")]
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help="Services, by their names.")]
 AnyTargets = Annotated[
-    list[str] | None, typer.Argument(metavar="[TARGET...]", help="Services, by their names; all if none is named.")
+    list[str] | None, typer.Argument(metavar="[TARGET]", help="Services, by their names; all if none is named.")
 ]
 Conf = Annotated[
     Path | None,

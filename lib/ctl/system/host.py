@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ctl.model.errors import CtlError
-from ctl.model.match import Rules
+from ctl.model.match import Marker, Rules
 from ctl.model.service import Service, Start
 from ctl.system import lock, wait
 from ctl.system.config import Config, load_config
@@ -46,11 +46,16 @@ class Host:
 
         Without match rules, its user is start.user, else the owner of the run directory, else whoever asks.
         """
+        uid = None
         if service.match.user is not None:
-            return service.rules(uid_of(service.match.user, f"{service.file}, match.user"))
-        if service.has_rules:
-            return service.rules(None)
-        return service.rules(self.service_uid(service))
+            uid = uid_of(service.match.user, f"{service.file}, match.user")
+        elif not service.has_rules:
+            uid = self.service_uid(service)
+        return service.rules(uid, self.marker(service))
+
+    def marker(self, service: Service) -> Marker:
+        """What the environment of its processes says."""
+        return Marker(service.name, self._real_run_dir())
 
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""
@@ -87,7 +92,8 @@ class Host:
                 )
             account = None
         environment = dict(given()) if inherit else _base_environment(account)
-        environment |= start.environment | {"CTL_TARGET": target, "CTL_RUN_ID": run_id}
+        environment |= start.environment
+        environment |= {"CTL_TARGET": target, "CTL_RUN_DIR": self._real_run_dir(), "CTL_RUN_ID": run_id}
         return Program(
             argv=start.command,
             environment=environment,
@@ -97,6 +103,9 @@ class Host:
             nice=start.nice,
             limits=start.limits,
         )
+
+    def _real_run_dir(self) -> str:
+        return os.path.realpath(self.config.run_dir)
 
     def log_path(self, service: Service) -> Path:
         """Where its stdout and stderr go."""

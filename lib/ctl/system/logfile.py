@@ -56,8 +56,17 @@ def tail(path: Path, lines: int, since: int = 0) -> tuple[str, ...]:
     return tuple(found[-lines:])
 
 
+def _is_written_file(path: Path) -> bool:
+    """Whether there is something to rotate: a log that is anything but a file is refused when it is opened."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
 def _rotate(path: Path, keep: int) -> None:
-    if keep == 0 or not path.exists() or path.is_symlink() or path.stat().st_size == 0:
+    if keep == 0 or not _is_written_file(path):
         return
     for number in range(keep - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Final, NamedTuple
 
+from ctl.model.match import Marker
+
 PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
@@ -118,6 +120,17 @@ def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | 
     return ""
 
 
+def read_marker(pid: int) -> Marker | None:
+    """What ctl put into its environment. Raises Gone."""
+    raw = _read(f"/proc/{pid}/environ")
+    if raw is None:
+        return None
+    if b"CTL_TARGET=" not in raw:
+        return Marker()
+    found = dict(entry.decode(errors=_NOT_UTF8).partition("=")[::2] for entry in raw.split(b"\0"))
+    return Marker(found.get("CTL_TARGET", ""), found.get("CTL_RUN_DIR", ""))
+
+
 def read_environment(pid: int) -> bytes:
     """Its environment when it was executed, empty where it may not be read. Raises Gone."""
     return _read(f"/proc/{pid}/environ") or b""
@@ -205,8 +218,8 @@ class ProcessLook:
         return read_executable(self.pid)
 
     @cached_property
-    def marker(self) -> str | None:
-        return read_variable(self.pid, "CTL_TARGET")
+    def marker(self) -> Marker | None:
+        return read_marker(self.pid)
 
 
 def _status_field(pid: int, name: bytes) -> list[bytes]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from ctl.model.outcome import Result
+from ctl.model.outcome import Plan, Result
 from ctl.model.service import Service
 from ctl.system.host import Host
 from ctl.system.wait import now
-from ctl.verbs.start import StartOptions, require_startable, start_locked
+from ctl.verbs.start import StartOptions, plan_of, require_startable, start_locked
 from ctl.verbs.stop import StopOptions, stop_locked
 
 
@@ -20,7 +20,7 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
     began = now()
     require_startable(service, host)
     if stopping.dry_run:
-        return stop_locked(service, host, stopping, began)
+        return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     host.records.prepare()
     with host.locked(service.name, "restart", stopping.lock_timeout):
         stopped = stop_locked(service, host, stopping, began)
@@ -37,3 +37,12 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         errors=[*stopped.errors, *started.errors],
         claims=stopped.claims,
     )
+
+
+def _planned(service: Service, host: Host, stopping: Result, starting: StartOptions) -> Result:
+    """The plan of the stop, and of the start after it."""
+    stop_plan, start_plan = stopping.plan or Plan(), plan_of(service, host, starting)
+    longest = None if stop_plan.longest_s is None else stop_plan.longest_s + (start_plan.longest_s or 0.0)
+    stopping.plan = Plan(steps=stop_plan.steps + start_plan.steps, processes=stop_plan.processes, longest_s=longest)
+    stopping.reason = "planned"
+    return stopping

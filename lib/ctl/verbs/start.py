@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 
 from ctl.model.errors import CtlError
+from ctl.model.match import Marker
 from ctl.model.outcome import Fault, Plan, Result
 from ctl.model.record import Record
 from ctl.model.service import Service, Start
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
-from ctl.system.procfs import Gone, read_variable
+from ctl.system.procfs import Gone, read_marker, read_variable
 from ctl.system.spawn import new_run_id, require_executable
 from ctl.system.wait import now
 from ctl.verbs.launch import Launch
@@ -73,6 +76,18 @@ def start_of(service: Service) -> Start:
     return service.start
 
 
+def plan_of(service: Service, host: Host, options: StartOptions) -> Plan:
+    """What starting it would do."""
+    start = start_of(service)
+    whom = f" as {start.user}" if start.user else ""
+    steps = (
+        f"execute {shlex.join(start.command)}{whom} in {start.directory}, output to {host.log_path(service)}",
+        f"wait until it is ready ({service.ready.kind})",
+    )
+    timeout = service.ready.timeout if options.timeout is None else options.timeout
+    return Plan(steps=steps, longest_s=timeout)
+
+
 def require_startable(service: Service, host: Host) -> None:
     """Raises CtlError where it is known beforehand that it would not start."""
     require_executable(host.program(start_of(service), service.name, "", service.file))
@@ -92,11 +107,10 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
     run_id = new_run_id()
     program = host.program(start, service.name, run_id, service.file)
     require_executable(program)
-    timeout = service.ready.timeout if options.timeout is None else options.timeout
     if options.dry_run:
-        result.reason, result.after = "planned", result.before
-        result.plan = Plan(steps=(f"execute {' '.join(program.argv)}",), processes=(), longest_s=timeout)
+        result.reason, result.after, result.plan = "planned", result.before, plan_of(service, host, options)
         return
+    timeout = service.ready.timeout if options.timeout is None else options.timeout
     earlier = _earlier_runs(located, result)
     launch = Launch(service, start, host, run_id, earlier)
     main = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
@@ -115,7 +129,7 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
             Record(
                 target=service.name,
                 identity=main.identity,
-                run_id=_run_id_of(main, service.name),
+                run_id=_run_id_of(main, host.marker(service)),
                 earlier_run_ids=located.run_ids,
                 since=rfc3339(started(main)),
                 adopted=True,
@@ -126,9 +140,9 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         result.errors.append(Fault.of(error))
 
 
-def _run_id_of(main: Handle, target: str) -> str | None:
+def _run_id_of(main: Handle, marker: Marker) -> str | None:
     try:
-        ours = read_variable(main.pid, "CTL_TARGET") == target
+        ours = read_marker(main.pid) == marker
         return (read_variable(main.pid, "CTL_RUN_ID") or None) if ours else None
     except Gone:
         return None
