@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ctl.model.errors import CtlError, Reason, exit_code_of
+from ctl.model.errors import CtlError, Reason
 
 State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
 ClaimVerdict = Literal["holds", "stale", "refused", "unknown"]
@@ -85,9 +85,10 @@ class Result(msgspec.Struct, kw_only=True):
     plan: Plan | UnsetType = UNSET
     exit_code: int = 0  # follows from the reason, unless a signal interrupted ctl
 
-    def __post_init__(self) -> None:
-        if not self.ok and self.exit_code == 0:
-            self.exit_code = exit_code_of(self.reason) or 1
+    def fail(self, error: CtlError) -> None:
+        """The operation ended in this error."""
+        self.ok, self.reason, self.exit_code = False, error.reason, error.exit_code
+        self.errors = [*self.errors, Fault.of(error)]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

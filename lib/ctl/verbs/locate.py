@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctl.model.errors import CtlError
+from ctl.model.errors import CtlError, Reason
 from ctl.model.identity import same_process
 from ctl.model.match import Rules
 from ctl.model.outcome import Claim, ClaimVerdict
@@ -20,6 +20,7 @@ from ctl.system.records import BarePid, Refused, Unreadable
 
 # A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
 _CLOCK_ERROR = 0.02
+_ELSEWHERE = "is about another pid namespace"
 
 
 class Located(NamedTuple):
@@ -90,7 +91,7 @@ def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
         return "stale", "was written before the last boot", None
     if identity.pid_ns != pid_namespace():
         if namespace_is_alive(identity.pid_ns):
-            return "unknown", f"is about another pid namespace, pid:[{identity.pid_ns}]; ask ctl in there", None
+            return "unknown", f"{_ELSEWHERE}, pid:[{identity.pid_ns}]; ask ctl in there", None
         return "stale", "is about a pid namespace that is not here any more", None
     try:
         handle = open_handle(identity.pid)
@@ -231,12 +232,17 @@ def _without_children(matching: list[Handle]) -> list[Handle]:
 
 def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | None:
     """Why it may be running although it was not found. Unknown is never taken as "not running"."""
-    why = next((f"its {claim.source} {claim.why}" for claim in claims if claim.verdict == "unknown"), None)
-    if why is None and unknown:
+    cannot_tell = "cannot tell whether it is running"
+    for claim in claims:
+        if claim.verdict == "unknown":
+            reason: Reason = "identity_unknown" if claim.why.startswith(_ELSEWHERE) else "permission_denied"
+            root = "" if reason == "identity_unknown" else "; try again as root"
+            return CtlError(reason, f"{cannot_tell}: its {claim.source} {claim.why}{root}", where=claim.where)
+    if unknown:
         shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         why = f"not allowed to see whether pid {shown} is it"
-    if why is None and hidden:
+    elif hidden:
         why = "/proc hides the processes of other users (hidepid)"
-    if why is None:
+    else:
         return None
-    return CtlError("permission_denied", f"cannot tell whether it is running: {why}; try again as root")
+    return CtlError("permission_denied", f"{cannot_tell}: {why}; try again as root")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ctl.model.errors import CtlError
-from ctl.model.outcome import Fault, Result
+from ctl.model.outcome import Result
 from ctl.model.service import Service
 
 T = TypeVar("T")
@@ -39,13 +39,6 @@ def each(things: Sequence[T], function: Callable[[T], R]) -> list[R]:
 
 def failed(target: str, error: CtlError) -> Result:
     """The result of a target for which nothing could be done, or whose start was undone."""
-    return Result(
-        target=target,
-        ok=False,
-        changed=False,
-        before="unknown",
-        after="unknown",
-        reason=error.reason,
-        errors=[Fault.of(error)],
-        exit_code=error.exit_code,
-    )
+    result = Result(target=target, ok=False, changed=False, before="unknown", after="unknown", reason=error.reason)
+    result.fail(error)
+    return result

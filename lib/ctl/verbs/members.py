@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from ctl.system import procfs, table
@@ -22,14 +21,15 @@ class Members:
         self._run_ids = frozenset(run_ids)
         oldest = min((main.stat.start_ticks for main in mains), default=0)
         self._since = oldest if since_ticks is None else since_ticks
-        self._sessions = {main.pid: main for main in mains if main.stat.session == main.pid}
-        self._ended_ticks: dict[int, float] = {}
+        # Each session that a main process leads, with the last clock tick that ended while that was alive.
+        self._alive_at: dict[int, int] = {}
         self._known: dict[int, Handle] = {}
         self._never = table.lineage() | {1}
 
     def refresh(self) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors."""
         self._forget_ended()
+        self._note_sessions()
         strangers = self._younger_strangers()
         self._join_relatives(strangers)
         for pid in [pid for pid in strangers if self._carries_run_id(pid)]:
@@ -44,13 +44,16 @@ class Members:
         self._known.clear()
 
     def _forget_ended(self) -> None:
-        for main in self._mains:
-            if main.is_gone:
-                self._ended_ticks.setdefault(main.pid, ticks_now())
         for pid, handle in list(self._known.items()):
             if handle.is_gone:
                 handle.close()
                 del self._known[pid]
+
+    def _note_sessions(self) -> None:
+        for main in self._mains:
+            tick = int(ticks_now())
+            if main.stat.session == main.pid and not main.is_gone:
+                self._alive_at[main.pid] = tick
 
     def _younger_strangers(self) -> dict[int, Stat]:
         """Who could be a member: nothing that a process started is older than itself."""
@@ -72,7 +75,7 @@ class Members:
         joined = True
         while joined:
             family = {handle.pid for handle in (*self._mains, *self._known.values())}
-            found = [pid for pid, stat in strangers.items() if stat.ppid in family or stat.session in self._sessions]
+            found = [pid for pid, stat in strangers.items() if stat.ppid in family or stat.session in self._alive_at]
             for pid in found:
                 del strangers[pid]
             joined = sum(self._join(pid) for pid in found) > 0
@@ -103,11 +106,10 @@ class Members:
     def _in_session(self, handle: Handle) -> bool:
         """A session keeps its leader's pid from being reused for as long as anyone is in it, credentials(7).
 
-        So a process that was in it while the main process lived is in that session, and not in a later one that got
-        the same number.
+        So who was in it while the main process was seen alive is in that session. Who started later may be in another
+        one that got the same number, and is known only by its parent or its run id.
         """
-        leader = self._sessions.get(handle.stat.session)
-        return leader is not None and handle.stat.start_ticks <= self._ended_ticks.get(leader.pid, math.inf)
+        return handle.stat.start_ticks < self._alive_at.get(handle.stat.session, 0)
 
     def _carries_run_id(self, pid: int) -> bool:
         if not self._run_ids:

@@ -60,7 +60,8 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             if not options.dry_run:
                 _adopt(service, host, located, result)
         elif located.doubt is not None:
-            raise located.doubt
+            result.after = result.before
+            result.fail(located.doubt)
         else:
             _launch_or_tell(service, host, options, located, result)
         result.duration_s = round(now() - began, 3)
@@ -98,8 +99,8 @@ def _launch_or_tell(service: Service, host: Host, options: StartOptions, located
     try:
         _launch(service, host, options, located, result)
     except CtlError as error:
-        result.ok, result.reason, result.exit_code, result.after = False, error.reason, error.exit_code, "stopped"
-        result.errors.append(Fault.of(error))
+        result.after = "stopped"
+        result.fail(error)
 
 
 def _launch(service: Service, host: Host, options: StartOptions, located: Located, result: Result) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ctl.model.errors import CtlError, Interrupted, Reason
+from ctl.model.errors import CtlError, Interrupted
 from ctl.model.outcome import Fault, Plan, Result, State
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
@@ -67,80 +67,80 @@ def _end(
     began: float,
 ) -> Result:
     located = locate(service, host, options.pid)
-    mains = located.mains
+    mains, before = located.mains, state_before(located)
+    result = Result(
+        target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
+        pid=mains[0].pid if mains else None, claims=located.claims,
+    )  # fmt: skip
     members = _members_of(located)
     try:
-        before = state_before(located)
-        if mains:
-            require_expected(mains, options.expect_pid)
-        elif located.doubt is not None:
+        require_expected(mains, options.expect_pid)
+        if located.doubt is not None:
             raise located.doubt
+        # Without a main process there is nobody whose end the others could wait for.
         leftovers = members.refresh() if not mains and mode != "process" else []
-        result = Result(
-            target=service.name, ok=True, changed=False, before=before, after="stopped", reason="already_stopped",
-            pid=mains[0].pid if mains else None, claims=located.claims,
-        )  # fmt: skip
         if options.dry_run:
             result.reason = "planned" if mains or leftovers else "already_stopped"
-            result.after = before
             result.plan = _plan(schedule, mode, mains, leftovers or members.refresh())
-        elif mains or leftovers:
-            # Without a main process there is nobody whose end the others could wait for.
-            ending = Ending(host, mains, members, schedule)
-            _carry_out(ending, mode if mains else "tree", result, done)
-        if not options.dry_run:
+        else:
+            result.after = "stopped"
+            if mains or leftovers:
+                _carry_out(Ending(host, mains, members, schedule), mode if mains else "tree", result, done)
             _clean_up(host, located, result)
-        result.duration_s = round(now() - began, 3)
-        return result
+    except CtlError as error:
+        result.fail(error)
     finally:
         members.close()
         located.close()
+    result.duration_s = round(now() - began, 3)
+    return result
 
 
 def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["stopped", "killed"]) -> None:
     """Run the schedule and write down what became of it."""
+    result.reason = done
     try:
         result.survivors = ending.carry_out(mode)
     except Interrupted as error:
-        result.ok, result.reason, result.exit_code, result.after = False, "interrupted", error.exit_code, "stopping"
-        result.errors.append(Fault.of(error))
-    else:
-        result.reason = "escalated" if ending.escalated and done == "stopped" else done
-        if result.survivors:
-            _report_survivors(ending, result)
+        result.after = "stopping"
+        result.fail(error)
     result.signals, result.escalated = ending.signals, ending.escalated
     result.changed = bool(ending.signals)
     result.errors += ending.faults
+    if result.survivors:
+        _report_survivors(ending, result)
+    elif result.ok and result.escalated and done == "stopped":
+        result.reason = "escalated"
 
 
 def _report_survivors(ending: Ending, result: Result) -> None:
-    result.ok = False
-    reason: Reason = "permission_denied" if ending.faults else "timeout"
-    result.reason, result.after = reason, result.before if ending.faults else "stopping"
-    result.exit_code = 4 if ending.faults else 150
-    if reason == "timeout":
-        listed = ", ".join(f"pid {left.pid} (state {left.state})" for left in result.survivors)
-        what = f"still alive after the whole schedule: {listed}"
-        if any(left.state == "D" for left in result.survivors):
-            what += "; state D cannot be killed until its disk, network file system or cgroup freezer lets it go"
-        result.errors.append(Fault(reason=reason, what=what))
+    listed = ", ".join(f"pid {left.pid} (state {left.state})" for left in result.survivors)
+    if ending.faults:
+        result.after = result.before
+        result.fail(CtlError("permission_denied", f"still alive, for they may not be signalled: {listed}"))
+        return
+    what = f"still alive after the whole schedule: {listed}"
+    if any(left.state == "D" for left in result.survivors):
+        what += "; state D cannot be killed until its disk, network file system or cgroup freezer lets it go"
+    result.after = "stopping"
+    result.fail(CtlError("timeout", what))
 
 
 def _clean_up(host: Host, located: Located, result: Result) -> None:
-    """Remove the record of what is gone now. That this fails must not hide that the processes are gone."""
+    """Remove what names processes that are gone. That this fails must not hide that they are gone."""
     if not result.ok and result.reason != "interrupted":
         return
-    ended = [main.identity for main in located.mains if main.is_gone]
-    if located.record is not None and not located.mains:
-        ended.append(located.record.identity)
+    record, target = located.record, result.target
+    gone = [main.identity for main in located.mains if main.is_gone]
+    if record is not None and not located.mains:
+        gone.append(record.identity)
     try:
-        removed = [host.records.remove(result.target, identity) for identity in ended]
-        if not located.mains and located.record is None:
-            removed += [
-                host.records.remove_stale_pid(result.target, claim.pid)
-                for claim in located.claims
-                if claim.source == "pid file" and claim.verdict == "stale" and claim.pid is not None
-            ]
+        removed = [host.records.remove(target, identity) for identity in gone]
+        removed += [
+            host.records.remove_stale_pid(target, claim.pid)
+            for claim in located.claims
+            if claim.source == "pid file" and claim.verdict == "stale" and claim.pid is not None
+        ]
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))
@@ -165,7 +165,7 @@ def state_before(located: Located) -> State:
 
 def require_expected(mains: list[Handle], expected: int | None) -> None:
     """Raises CtlError (identity_mismatch) unless the main process is the expected one, --expect-pid."""
-    if expected is not None and [main.pid for main in mains] != [expected]:
+    if expected is not None and mains and [main.pid for main in mains] != [expected]:
         found = ", ".join(str(main.pid) for main in mains)
         raise CtlError(
             "identity_mismatch", f"its main process is pid {found}, not pid {expected}", where="--expect-pid"
