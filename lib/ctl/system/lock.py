@@ -36,7 +36,8 @@ def locked(
         return
     try:
         if not _take_now(fd):
-            on_wait(_holder_of(fd, path))
+            if timeout > 0:
+                on_wait(_holder_of(fd, path))
             if not _take_within(fd, now() + timeout, interrupts):
                 raise CtlError("busy", f"{_holder_of(fd, path)} holds it; waited {timeout:g} s", where=str(path))
         _sign(fd, purpose)

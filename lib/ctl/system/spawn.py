@@ -68,11 +68,7 @@ class Gated:
     def how_it_ended(self) -> str | None:
         """How the child ended, None while it runs."""
         status = self._child.poll()
-        if status is None:
-            return None
-        if status < 0:
-            return f"was killed by {signal.Signals(-status).name.removeprefix('SIG')}"
-        return f"exited with status {status}"
+        return None if status is None else _ended(status)
 
     def succeeded(self) -> bool:
         """Whether the child exited with status 0."""
@@ -96,7 +92,8 @@ def spawn(program: Program, log: int) -> Gated:
         child = _fork(program, behind, log)
         handle = open_handle(child.pid)
         if handle is None:
-            raise CtlError("exec_failed", f"{_SHELL} ended at once with status {child.wait()}")
+            status = child.wait()
+            raise CtlError("not_ready" if status < 0 else "exec_failed", f"{_ended(status)} while starting")
         _set_limits(child.pid, program)
         return Gated(child, handle, gate)
     except BaseException:
@@ -149,6 +146,16 @@ def become(program: Program) -> NoReturn:
         raise CtlError(
             "exec_failed", f"cannot execute {program.argv[0]}: {error.strerror}", where="start.command"
         ) from None
+
+
+def _ended(status: int) -> str:
+    """A wait status as subprocess gives it, in words."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name.removeprefix('SIG')}"
+    except ValueError:
+        return f"was killed by signal {-status}"  # a real-time one
 
 
 def _fork(program: Program, behind: int, log: int) -> subprocess.Popen[bytes]:

@@ -33,12 +33,16 @@ def scan(rules: Rules) -> Scan:
     """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces."""
     matching: list[Handle] = []
     unknown: list[int] = []
+    callers: set[int] = set()
     never = lineage() | {1}
     for pid in procfs.pids():
         if pid in never or not _may_be(pid, rules.uid):
             continue
         try:
             if rules.verdict(ProcessLook(pid)) == NO:
+                continue
+            if (arguments := _arguments_of_ctl(pid)) is not None:
+                callers |= _callers_of(pid, arguments)
                 continue
             # What was read may have been of a process that is gone: judge again with an open handle.
             handle, verdict = judge(pid, rules)
@@ -51,6 +55,9 @@ def scan(rules: Rules) -> Scan:
                 unknown.append(pid)
             if handle is not None:
                 handle.close()
+    for handle in [handle for handle in matching if handle.pid in callers]:
+        matching.remove(handle)
+        handle.close()
     hidden = not matching and (rules.uid is None or rules.uid != os.geteuid()) and procfs.hides_others()
     return Scan(matching, unknown, hidden)
 
@@ -64,7 +71,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     if handle is None:
         raise Gone(pid)
     try:
-        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid) or _is_a_ctl(pid):
+        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid) or _arguments_of_ctl(pid) is not None:
             verdict: Verdict = NO
         else:
             verdict = rules.verdict(ProcessLook(pid))
@@ -79,10 +86,27 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     return handle, verdict
 
 
-def _is_a_ctl(pid: int) -> bool:
-    """Whether it is another ctl, whose argv holds the names that it was called with."""
-    argv = procfs.read_argv(pid)
-    return argv is not None and argv[: len(_own_program())] == _own_program()
+def _arguments_of_ctl(pid: int) -> list[str] | None:
+    """What another ctl was called with, None where the process is no ctl. Its argv holds the names of services."""
+    argv = procfs.read_argv(pid) or []
+    own = _own_program()
+    if argv[: len(own)] == own:
+        return argv[len(own) :]
+    script = next((index for index, word in enumerate(argv[:8]) if word.endswith("/ctl/__main__.py")), None)
+    return None if script is None else argv[script + 1 :]
+
+
+def _callers_of(pid: int, arguments: list[str]) -> set[int]:
+    """The ancestors of a ctl whose own argv holds its arguments: sudo, a shell, ssh."""
+    call = " ".join(arguments)
+    callers: set[int] = set()
+    for parent in procfs.parents(pid):
+        try:
+            if call in (procfs.read_command_line(parent) or ""):
+                callers.add(parent)
+        except Gone:
+            break
+    return callers
 
 
 @cache
