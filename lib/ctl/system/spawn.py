@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from ctl.model.errors import CtlError
+from ctl.system import gate
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.users import Account
 
-_SHELL: Final = "/bin/sh"
-_GATE: Final = 'IFS= read -r gate && [ "$gate" = open ] && exec "$@" </dev/null'
-_NAME: Final = "ctl-gate"
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -47,21 +45,21 @@ class Program(NamedTuple):
 class Gated:
     """A child behind the gate."""
 
-    def __init__(self, child: subprocess.Popen[bytes], handle: Handle, gate: int) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], handle: Handle, opener: int) -> None:
         self.handle = handle
         self._child = child
-        self._gate: int | None = gate
+        self._opener: int | None = opener
 
     def open(self) -> None:
         """Let the child become the service. A child that was killed meanwhile is found by its handle."""
-        if self._gate is not None:
+        if self._opener is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._gate, b"open\n")
+                os.write(self._opener, gate.OPENED)
             self._close()
 
     def abandon(self) -> None:
         """Let the child end without becoming anything, and wait for that."""
-        if self._gate is not None:
+        if self._opener is not None:
             self._close()
             self._child.wait()
 
@@ -76,17 +74,17 @@ class Gated:
 
     def failed_to_execute(self, last_line: str) -> bool:
         """Whether the child ended behind the gate because the shell could not execute the program, sh(1)."""
-        return self._child.poll() in (126, 127) and last_line.startswith(f"{_NAME}:")
+        return self._child.poll() in (126, 127) and last_line.startswith(f"{gate.NAME}:")
 
     def _close(self) -> None:
-        if self._gate is not None:
-            os.close(self._gate)
-            self._gate = None
+        if self._opener is not None:
+            os.close(self._opener)
+            self._opener = None
 
 
 def spawn(program: Program, log: int) -> Gated:
     """Start the child behind the gate, in a session of its own, with stdout and stderr in `log`. Raises CtlError."""
-    behind, gate = os.pipe2(os.O_CLOEXEC)
+    behind, opener = os.pipe2(os.O_CLOEXEC)
     child = None
     try:
         child = _fork(program, behind, log)
@@ -95,9 +93,9 @@ def spawn(program: Program, log: int) -> Gated:
             status = child.wait()
             raise CtlError("not_ready" if status < 0 else "exec_failed", f"{_ended(status)} while starting")
         _set_limits(child.pid, program)
-        return Gated(child, handle, gate)
+        return Gated(child, handle, opener)
     except BaseException:
-        os.close(gate)
+        os.close(opener)
         if child is not None:
             child.wait()
         raise
@@ -162,7 +160,7 @@ def _fork(program: Program, behind: int, log: int) -> subprocess.Popen[bytes]:
     account = program.account
     try:
         return subprocess.Popen(
-            (_SHELL, "-c", _GATE, _NAME, *program.argv),
+            (*gate.COMMAND, *program.argv),
             stdin=behind,
             stdout=log,
             stderr=log,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ctl.model.match import Rules
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
+from ctl.system.gate import is_gated
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
@@ -71,7 +72,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     if handle is None:
         raise Gone(pid)
     try:
-        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid) or _arguments_of_ctl(pid) is not None:
+        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid) or _is_ctl_at_work(pid):
             verdict: Verdict = NO
         else:
             verdict = rules.verdict(ProcessLook(pid))
@@ -86,11 +87,15 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     return handle, verdict
 
 
+def _is_ctl_at_work(pid: int) -> bool:
+    return _arguments_of_ctl(pid) is not None or is_gated(pid)
+
+
 def _arguments_of_ctl(pid: int) -> list[str] | None:
     """What another ctl was called with, None where the process is no ctl. Its argv holds the names of services."""
     argv = procfs.read_argv(pid) or []
     own = _own_program()
-    if argv[: len(own)] == own:
+    if own and argv[: len(own)] == own:
         return argv[len(own) :]
     script = next((index for index, word in enumerate(argv[:8]) if word.endswith("/ctl/__main__.py")), None)
     return None if script is None else argv[script + 1 :]

@@ -11,6 +11,7 @@ from ctl.model.match import Marker
 from ctl.model.outcome import Fault, Plan, Result
 from ctl.model.record import Record
 from ctl.model.service import Service, Start
+from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
@@ -21,6 +22,8 @@ from ctl.verbs.launch import Launch
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.members import Members
 from ctl.verbs.stop import state_before
+
+_GATED_ENDS_WITHIN = 5.0  # seconds
 
 
 class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +51,7 @@ def start(service: Service, host: Host, options: StartOptions) -> Result:
 
 def start_locked(service: Service, host: Host, options: StartOptions, began: float) -> Result:
     """`start` for a caller who holds the target's lock."""
-    located = locate(service, host)
+    located = _locate_started(service, host)
     try:
         result = Result(
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
@@ -68,6 +71,17 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
         return result
     finally:
         located.close()
+
+
+def _locate_started(service: Service, host: Host) -> Located:
+    """The main process. A child whose ctl was killed before it opened the gate is about to end: it is waited for."""
+    located = locate(service, host)
+    gated = [main for main in located.mains if is_gated(main.pid)]
+    if not gated:
+        return located
+    host.wait_ended(gated, now() + _GATED_ENDS_WITHIN)
+    located.close()
+    return locate(service, host)
 
 
 def start_of(service: Service) -> Start:

@@ -1,0 +1,22 @@
+"""How a child that waits behind the gate looks: one line of shell that reads from a pipe, then executes "$@"."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ctl.system import procfs
+from ctl.system.procfs import Gone
+
+SHELL: Final = "/bin/sh"
+NAME: Final = "ctl-gate"  # what the shell calls itself in its messages
+OPENED: Final = b"open\n"
+COMMAND: Final = (SHELL, "-c", 'IFS= read -r gate && [ "$gate" = open ] && exec "$@" </dev/null', NAME)
+
+
+def is_gated(pid: int) -> bool:
+    """Whether the process is such a child: nobody's service yet, whatever it is about to execute."""
+    try:
+        argv = procfs.read_argv(pid)
+    except Gone:
+        return False
+    return argv is not None and tuple(argv[: len(COMMAND)]) == COMMAND
