@@ -128,6 +128,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.target)
 
     @property
+    def notifies(self) -> bool:
+        """Whether it says READY=1 when it is ready, sd_notify(3)."""
+        return self.ready.notify or (self.start is not None and self.start.type == "notify")
+
+    @property
     def has_rules(self) -> bool:
         """Whether [match] says how its processes look; where it does not, only ctl's own marker can tell."""
         match = self.match

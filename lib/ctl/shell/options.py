@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from ctl.model.schedule import LONGEST_WAIT, BadSchedule, Schedule, parse_schedule
-
-_LARGEST_PID = 2**22  # PID_MAX_LIMIT, linux/threads.h
+from ctl.system.pidfd import LARGEST_PID
 
 
 def _schedule(text: str) -> Schedule:
@@ -61,13 +60,11 @@ LockTimeout = Annotated[
 ]
 ExpectPid = Annotated[
     int | None,
-    typer.Option(
-        "--expect-pid", metavar="PID", min=1, max=_LARGEST_PID, help="Refuse unless this is the main process."
-    ),
+    typer.Option("--expect-pid", metavar="PID", min=1, max=LARGEST_PID, help="Refuse unless this is the main process."),
 ]
 Pid = Annotated[
     int | None,
-    typer.Option("--pid", metavar="PID", min=2, max=_LARGEST_PID, help="This process, if it proves to be the service."),
+    typer.Option("--pid", metavar="PID", min=2, max=LARGEST_PID, help="This process, if it proves to be the service."),
 ]
 Grace = Annotated[
     float | None,

@@ -7,6 +7,8 @@ import socket
 import struct
 from typing import Final, NamedTuple
 
+from ctl.system.pidfd import LARGEST_PID
+
 _LIMIT: Final = 4096  # bytes a datagram; longer ones are cut, which harms no line that matters here
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred, unix(7)
 
@@ -17,6 +19,10 @@ class Message(NamedTuple):
     uid: int
     ready: bool
     main_pid: int | None
+
+
+def _pid(text: str) -> int | None:
+    return int(text) if text.isdecimal() and 1 < int(text) <= LARGEST_PID else None
 
 
 class NotifySocket:
@@ -41,14 +47,14 @@ class NotifySocket:
         uid = -1
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                _pid, uid, _gid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
+                _, uid, _ = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
             elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 for (fd,) in struct.iter_unpack("i", data[: len(data) - len(data) % 4]):
                     os.close(fd)  # FDSTORE=1 would have us keep it
         lines = content.decode(errors="replace").splitlines()
         said = dict(line.partition("=")[::2] for line in lines)
         main_pid = said.get("MAINPID", "")
-        return Message(uid, said.get("READY") == "1", int(main_pid) if main_pid.isdecimal() else None)
+        return Message(uid, said.get("READY") == "1", _pid(main_pid))
 
     def close(self) -> None:
         self._socket.close()

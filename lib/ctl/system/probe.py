@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
 from collections.abc import Callable
@@ -12,14 +11,10 @@ from re import Pattern
 from typing import Final
 
 from ctl.model.service import Drain, Ready, tcp_address
-from ctl.system import procfs
-from ctl.system.environment import given
-from ctl.system.pidfd import open_handle, open_pidfd
-from ctl.system.spawn import Program, new_run_id
+from ctl.system.hooks import run_command
+from ctl.system.spawn import Program
 
 _ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
-_OUTPUT_KEPT: Final = 1024  # characters of a chunk of a command's output
-_CHUNKS_KEPT: Final = 4
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to be gone
 _LOG_KEPT: Final = 1 << 20  # bytes of a log in which a line is looked for at a time
 
@@ -29,16 +24,19 @@ Probe = Callable[[float, int], str | None]
 
 
 def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
-    """The tcp, http or command probe that is given, None where there is none. A command runs as `program` does."""
+    """The tcp, http or command probe that is given, None where there is none.
+
+    A command runs as `program` does; without one, a command is not asked.
+    """
     if given.tcp is not None:
         address = tcp_address(given.tcp)
         return lambda seconds, _: tcp(address, seconds)
     if given.http is not None:
         url = given.http
         return lambda seconds, _: http(url, seconds)
-    if given.command is not None:
+    if given.command is not None and program is not None:
         argv = given.command
-        return lambda seconds, given_up: command(argv, program, seconds, given_up)
+        return lambda seconds, given_up: run_command(argv, program, seconds, given_up)
     return None
 
 
@@ -85,43 +83,6 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
     return look
 
 
-def command(argv: tuple[str, ...], program: Program | None, seconds: float, given_up: int) -> str | None:
-    """Positive where it exits 0. What it leaves running when it ends, or is given up, is killed."""
-    import sh
-
-    run_id = new_run_id()
-    output: list[str] = []
-    in_time = True
-    environment = (dict(given()) if program is None else program.environment) | {"CTL_RUN_ID": run_id}
-    try:
-        running = sh.Command(argv[0])(
-            *argv[1:],
-            _bg=True,
-            _bg_exc=False,
-            _return_cmd=True,
-            _new_session=True,
-            _tty_out=False,
-            _decode_errors="replace",
-            _out=lambda chunk: _keep(output, chunk),
-            _err=lambda chunk: _keep(output, chunk),
-            _env=environment,
-            _cwd=None if program is None else program.directory,
-            _uid=None if program is None or program.account is None else program.account.uid,
-        )
-        in_time = _await_end(running.pid, seconds, given_up)
-        _kill_run(run_id)
-        running.wait()
-    except sh.CommandNotFound:
-        return f"command {argv[0]}: not installed"
-    except sh.ErrorReturnCode as error:
-        if not in_time:
-            return f"command {argv[0]}: no answer in {seconds:.3g} s"
-        return f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}"
-    except (OSError, sh.ForkException) as error:
-        return f"command {argv[0]}: cannot run: {error}"
-    return None
-
-
 class Attempt:
     """A probe under way."""
 
@@ -153,44 +114,3 @@ class Attempt:
             if not self._closed:
                 self.problem = problem
                 os.eventfd_write(self.fd, 1)
-
-
-def _await_end(pid: int, seconds: float, given_up: int) -> bool:
-    """Wait for the end of our child. False where its time was over, or it was given up, before."""
-    pidfd = open_pidfd(pid)
-    if pidfd is None:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.register(given_up, select.POLLIN)
-        return pidfd in {fd for fd, _ in poll.poll(seconds * 1000)}
-    finally:
-        os.close(pidfd)
-
-
-def _keep(output: list[str], chunk: str) -> None:
-    """The end of what a command says; it may say megabytes."""
-    output.append(chunk[-_OUTPUT_KEPT:])
-    del output[:-_CHUNKS_KEPT]
-
-
-def _last_line(output: list[str]) -> str:
-    lines = "".join(output).strip().splitlines()
-    return f": {lines[-1]}" if lines else ""
-
-
-def _kill_run(run_id: str) -> None:
-    """Kill what carries this run id: nothing that a probe started outlives it."""
-    for pid in procfs.pids():
-        try:
-            if procfs.read_variable(pid, "CTL_RUN_ID") != run_id:
-                continue
-            handle = open_handle(pid)
-            if handle is None:
-                continue
-            with handle:
-                if procfs.read_variable(pid, "CTL_RUN_ID") == run_id:
-                    handle.send("KILL")
-        except (procfs.Gone, procfs.Forbidden):
-            continue

@@ -18,11 +18,11 @@ from ctl.model.record import Record
 from ctl.system.failure import failure
 from ctl.system.interrupts import Interrupts
 from ctl.system.lock import locked
+from ctl.system.pidfd import LARGEST_PID
 from ctl.system.trust import user_name
 
 _PID_FILE_LIMIT: Final = 64  # bytes: a number and a newline, with room for blanks
 _RECORD_LIMIT: Final = 16384
-_LARGEST_PID: Final = 2**22  # PID_MAX_LIMIT, linux/threads.h
 _BRIEF: Final = 2.0  # seconds; records are only ever held for the moment of a rename
 
 
@@ -154,7 +154,7 @@ def read_pid_file(path: Path, owner: int | None) -> BarePid | None:
     if not digits.isdigit():
         raise Refused(f"holds {_shown(text)}, not one process id")
     pid = int(digits)
-    if not 1 < pid <= _LARGEST_PID:
+    if not 1 < pid <= LARGEST_PID:
         raise Refused(f"holds {_shown(digits)}: no service's process id")
     return BarePid(pid, written)
 

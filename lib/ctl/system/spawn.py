@@ -109,11 +109,10 @@ def require_executable(program: Program) -> None:
     where = "start.command"
     if not os.path.isdir(program.directory):
         raise CtlError("bad_config", f"{program.directory} is not a directory", where="start.directory")
-    found = name if "/" in name else shutil.which(name, path=program.environment.get("PATH", DEFAULT_PATH))
+    found = find_executable(program, name)
     if found is None:
-        raise CtlError(
-            "exec_failed", f"{name} is not installed: it is not in {program.environment['PATH']}", where=where
-        )
+        searched = program.environment.get("PATH", DEFAULT_PATH)
+        raise CtlError("exec_failed", f"{name} is not installed: it is not in {searched}", where=where)
     path = Path(program.directory, found)
     try:
         mode = path.stat().st_mode
@@ -135,15 +134,25 @@ def become(program: Program) -> NoReturn:
         _set_limits(os.getpid(), program)
         os.umask(program.umask)
         os.chdir(program.directory)
-        if program.account is not None:
-            os.setgroups(program.account.groups)
-            os.setgid(program.account.gid)
-            os.setuid(program.account.uid)
+        become_user(program.account)
         os.execvpe(program.argv[0], program.argv, program.environment)
     except OSError as error:
         raise CtlError(
             "exec_failed", f"cannot execute {program.argv[0]}: {error.strerror}", where="start.command"
         ) from None
+
+
+def become_user(account: Account | None) -> None:
+    """Be that user and nobody else, for good: groups first, while we still may."""
+    if account is not None:
+        os.setgroups(account.groups)
+        os.setgid(account.gid)
+        os.setuid(account.uid)
+
+
+def find_executable(program: Program, name: str) -> str | None:
+    """The path of the program of that name for a service, None where it is not installed."""
+    return name if "/" in name else shutil.which(name, path=program.environment.get("PATH", DEFAULT_PATH))
 
 
 def _ended(status: int) -> str:

@@ -60,7 +60,7 @@ class Launch:
         self._deadline = now() + timeout
         self._limit = f"within {timeout:g} s ({timeout_source})"
         try:
-            if self._start.type == "notify" or self._service.ready.notify:
+            if self._service.notifies:
                 self._notify = NotifySocket(self._run_id)
                 program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
             answered_before = self._answers_already()
@@ -79,7 +79,7 @@ class Launch:
 
     def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
-        probe = probe_of(self._service.ready, None) if self._service.ready.command is None else None
+        probe = probe_of(self._service.ready, None)
         return probe is not None and probe(_ASK_BEFORE, -1) is None
 
     def _spawn_recorded(self, program: Program) -> None:

@@ -29,6 +29,8 @@ class Members:
     def refresh(self) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors."""
         self._forget_ended()
+        if not (self._mains or self._known or self._run_ids):
+            return []
         self._note_sessions()
         strangers = self._younger_strangers()
         self._join_relatives(strangers)

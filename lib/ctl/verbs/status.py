@@ -109,6 +109,6 @@ def _is_ready(service: Service, located: Located, uptime: float) -> bool | None:
         probe = probe_of(ready, None)
         return probe is not None and probe(_PROBE_WITHIN, -1) is None
     record = located.record if located.source == "record" else None
-    if ready.command is None and ready.log is None and not ready.notify:
+    if ready.command is None and ready.log is None and not service.notifies:
         return uptime >= ready.settle
     return None if record is None or record.adopted else record.ready

@@ -1,0 +1,98 @@
+"""The commands of a definition, probes and hooks. Each has a session and a time of its own and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Final
+
+from ctl.system import procfs
+from ctl.system.pidfd import open_handle, open_pidfd
+from ctl.system.spawn import Program, become_user, find_executable, new_run_id
+
+_OUTPUT_KEPT: Final = 1024  # characters of a chunk of its output; it may print megabytes
+_CHUNKS_KEPT: Final = 4
+
+
+def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_up: int) -> str | None:
+    """None where it exits 0, else one line that says what became of it.
+
+    It runs as the service's user, in its environment and directory. What still runs of it when it has ended, when its
+    `seconds` are over or when the descriptor `given_up` becomes readable, is killed.
+    """
+    import sh
+
+    path = find_executable(program, argv[0])
+    if path is None:
+        return f"command {argv[0]}: not installed"
+    run_id = new_run_id()
+    output: list[str] = []
+    in_time = True
+    try:
+        running = sh.Command(path)(
+            *argv[1:],
+            _bg=True,
+            _bg_exc=False,
+            _return_cmd=True,
+            _new_session=True,
+            _tty_out=False,
+            _decode_errors="replace",
+            _out=lambda chunk: _keep(output, chunk),
+            _err=lambda chunk: _keep(output, chunk),
+            _env=program.environment | {"CTL_RUN_ID": run_id},
+            _cwd=program.directory,
+            # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
+            _preexec_fn=lambda: become_user(program.account),
+        )
+        in_time = _await_end(running.pid, seconds, given_up)
+        _kill_run(run_id)
+        running.wait()
+    except sh.CommandNotFound:
+        return f"command {argv[0]}: not installed"
+    except sh.ErrorReturnCode as error:
+        if not in_time:
+            return f"command {argv[0]}: no answer in {seconds:.3g} s"
+        return f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}"
+    except (OSError, sh.ForkException) as error:
+        return f"command {argv[0]}: cannot run: {error}"
+    return None
+
+
+def _await_end(pid: int, seconds: float, given_up: int) -> bool:
+    """Wait for the end of our child. False where its time was over, or it was given up, before."""
+    pidfd = open_pidfd(pid)
+    if pidfd is None:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.register(given_up, select.POLLIN)
+        return pidfd in {fd for fd, _ in poll.poll(seconds * 1000)}
+    finally:
+        os.close(pidfd)
+
+
+def _keep(output: list[str], chunk: str) -> None:
+    output.append(chunk[-_OUTPUT_KEPT:])
+    del output[:-_CHUNKS_KEPT]
+
+
+def _last_line(output: list[str]) -> str:
+    lines = "".join(output).strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+def _kill_run(run_id: str) -> None:
+    """Kill what carries this run id, wherever it went."""
+    for pid in procfs.pids():
+        try:
+            if procfs.read_variable(pid, "CTL_RUN_ID") != run_id:
+                continue
+            handle = open_handle(pid)
+            if handle is None:
+                continue
+            with handle:
+                if procfs.read_variable(pid, "CTL_RUN_ID") == run_id:
+                    handle.send("KILL")
+        except (procfs.Gone, procfs.Forbidden):
+            continue
