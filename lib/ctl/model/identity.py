@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Final
+
 import msgspec
+
+LARGEST_PID: Final = 2**22  # PID_MAX_LIMIT, linux/threads.h
+Pid = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PID)]
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +19,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     boot_id: str  # /proc/sys/kernel/random/boot_id
     pid_ns: int  # inode of /proc/self/ns/pid, see pid_namespaces(7)
-    pid: int
+    pid: Pid
     start_ticks: int  # clock ticks after boot, field 22 of proc_pid_stat(5)
     pidfd_inode: int | None
 

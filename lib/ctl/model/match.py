@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import translate
 from types import EllipsisType
 from typing import Protocol
 
@@ -102,6 +101,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 def glob(pattern: str) -> re.Pattern[str]:
     """`pattern` as fnmatch(3) without FNM_PATHNAME understands it: * also matches a slash."""
+
+    from fnmatch import translate
+
     return re.compile(translate(pattern))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ctl.model.identity import Identity
+
+# An empty one would be carried by every process that carries none.
+RunId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,8 +18,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     target: str
     identity: Identity
-    run_id: str | None  # CTL_RUN_ID in its environment; None for what was adopted without one
-    earlier_run_ids: tuple[str, ...] = ()  # runs of which processes were left when this one began
+    run_id: RunId | None  # CTL_RUN_ID in its environment; None for what was adopted without one
+    earlier_run_ids: tuple[RunId, ...] = ()  # runs of which processes were left when this one began
     since: str  # RFC 3339
     forking: bool = False  # names the command of a forking service, which is still to hand over to its daemon
     ready: bool = False  # its probe has succeeded once

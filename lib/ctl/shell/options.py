@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ctl.model.identity import LARGEST_PID
 from ctl.model.schedule import LONGEST_WAIT, BadSchedule, Schedule, parse_schedule
-from ctl.system.pidfd import LARGEST_PID
 
 
 def _schedule(text: str) -> Schedule:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Final
 
 from ctl.system import procfs
+
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @cache
@@ -21,3 +24,8 @@ def given() -> dict[str, str]:
 def variable(name: str) -> str | None:
     """The value of `name`, None where it is unset or empty."""
     return given().get(name) or None
+
+
+def new_run_id() -> str:
+    """What tells the processes of one run from those of every other, wherever they go."""
+    return os.urandom(16).hex()

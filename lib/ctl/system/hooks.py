@@ -1,4 +1,4 @@
-"""The commands of a definition, probes and hooks. Each has a session and a time of its own and leaves nothing behind."""
+"""The commands of a definition, probes and hooks. Each has a session and a time of its own and leaves nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import select
 from typing import Final
 
+from ctl.model.program import Program
 from ctl.system import procfs
+from ctl.system.environment import new_run_id
 from ctl.system.pidfd import open_handle, open_pidfd
-from ctl.system.spawn import Program, become_user, find_executable, new_run_id
+from ctl.system.spawn import become_user, find_executable
 
 _OUTPUT_KEPT: Final = 1024  # characters of a chunk of its output; it may print megabytes
 _CHUNKS_KEPT: Final = 4

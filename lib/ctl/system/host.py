@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ctl.model.errors import CtlError
+from ctl.model.identity import LARGEST_PID
 from ctl.model.match import Marker, Rules
+from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
 from ctl.system import lock, wait
 from ctl.system.config import Config, load_config
-from ctl.system.environment import given, variable
+from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.interrupts import Interrupts
 from ctl.system.pidfd import Handle
-from ctl.system.records import BarePid, Records, Refused, read_pid_file
-from ctl.system.spawn import DEFAULT_PATH, Program
+from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
 from ctl.system.trust import require_trusted
-from ctl.system.users import Account, account_of, uid_of
+from ctl.system.users import account_of, uid_of
 
 Say = Callable[[str, str], None]  # told (target, one line) of what a person who waits may want to know
 
@@ -77,6 +78,15 @@ class Host:
             yield "stop.pid_file", pid_file, lambda: read_pid_file(Path(pid_file), uid)
         if main_pid := variable("MAINPID"):
             yield "$MAINPID", None, lambda: _from_systemd(main_pid)
+
+    def remove_own_pid_file(self, service: Service, pid: int) -> bool:
+        """Remove the pid file that the service wrote, if it still names `pid`; a killed one could not do it itself.
+
+        Returns whether it was removed. Raises CtlError where that fails.
+        """
+        if service.stop.pid_file is None:
+            return False
+        return remove_pid_file(Path(service.stop.pid_file), self.service_uid(service), pid)
 
     def program(self, start: Start, target: str, run_id: str, file: str, *, inherit: bool = False) -> Program:
         """What to execute. Raises CtlError (bad_config, permission_denied).
@@ -153,6 +163,6 @@ def _base_environment(account: Account | None) -> dict[str, str]:
 
 def _from_systemd(text: str) -> BarePid:
     """The main process that systemd.exec(5) names in ExecStop= and ExecReload=."""
-    if not (text.isascii() and text.isdigit() and int(text) > 1):
+    if not (text.isascii() and text.isdigit() and 1 < int(text) <= LARGEST_PID):
         raise Refused(f"holds {text[:24]!r}, not one process id")
     return BarePid(int(text), None)

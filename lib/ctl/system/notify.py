@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Final, NamedTuple
 
-from ctl.system.pidfd import LARGEST_PID
+from ctl.model.identity import LARGEST_PID
 
 _LIMIT: Final = 4096  # bytes a datagram; longer ones are cut, which harms no line that matters here
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred, unix(7)

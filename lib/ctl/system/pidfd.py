@@ -15,7 +15,6 @@ from ctl.model.identity import Identity
 from ctl.system import procfs
 from ctl.system.procfs import Gone, Stat
 
-LARGEST_PID: Final = 2**22  # PID_MAX_LIMIT, linux/threads.h
 _SIGNAL_ZERO: Final = 0
 # A stopped process acts on neither of the other kinds until it is continued; KILL reaches it anyway.
 _NEEDS_NO_CONT: Final = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}

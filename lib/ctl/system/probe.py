@@ -10,9 +10,9 @@ from pathlib import Path
 from re import Pattern
 from typing import Final
 
+from ctl.model.program import Program
 from ctl.model.service import Drain, Ready, tcp_address
 from ctl.system.hooks import run_command
-from ctl.system.spawn import Program
 
 _ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to be gone

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from ctl.model.identity import Identity, same_process
+from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.record import Record
 from ctl.system.failure import failure
 from ctl.system.interrupts import Interrupts
 from ctl.system.lock import locked
-from ctl.system.pidfd import LARGEST_PID
 from ctl.system.trust import user_name
 
+T = TypeVar("T")
 _PID_FILE_LIMIT: Final = 64  # bytes: a number and a newline, with room for blanks
 _RECORD_LIMIT: Final = 16384
 _BRIEF: Final = 2.0  # seconds; records are only ever held for the moment of a rename
@@ -94,7 +93,7 @@ class Records:
             raise failure(
                 error,
                 "cannot write the record of the service",
-                where=f"{self.run_dir}, {error.filename or 'record'}",
+                where=f"{self.run_dir}, {error.filename2 or error.filename or 'record'}",
                 target=target,
             ) from None
 
@@ -113,23 +112,17 @@ class Records:
         return self._remove(target, lambda _: False, pid)
 
     def _remove(self, target: str, is_meant: Callable[[Record], bool], pid: int) -> bool:
-        named = False
         try:
             with self._guarded():
-                record = self.read(target)
-                with contextlib.suppress(Refused, Unreadable):
-                    named = (bare := self.read_pid(target)) is not None and bare.pid == pid
+                record = _or_none(lambda: self.read(target))
+                bare = _or_none(lambda: self.read_pid(target))
                 if record is not None and not is_meant(record):
                     return False
-                for path, is_there in (
-                    (self.pid_file(target), named),
-                    (self.record_file(target), record is not None),
-                ):
-                    if is_there:
-                        path.unlink(missing_ok=True)
-                return named or record is not None
-        except (Refused, Unreadable):
-            return False
+                paths = [self.pid_file(target)] if bare is not None and bare.pid == pid else []
+                paths += [self.record_file(target)] if record is not None else []
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                return bool(paths)
         except OSError as error:
             raise failure(error, "cannot remove the record", where=str(error.filename), target=target) from None
 
@@ -157,6 +150,29 @@ def read_pid_file(path: Path, owner: int | None) -> BarePid | None:
     if not 1 < pid <= LARGEST_PID:
         raise Refused(f"holds {_shown(digits)}: no service's process id")
     return BarePid(pid, written)
+
+
+def remove_pid_file(path: Path, owner: int, pid: int) -> bool:
+    """Remove a service's own pid file that still names the process that was stopped. Returns whether it did.
+
+    Raises CtlError where that fails.
+    """
+    bare = _or_none(lambda: read_pid_file(path, owner))
+    if bare is None or bare.pid != pid:
+        return False
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise failure(error, "cannot remove the pid file", where=str(path)) from None
+    return True
+
+
+def _or_none(read: Callable[[], T | None]) -> T | None:
+    """What says nothing believable names nothing."""
+    try:
+        return read()
+    except (Refused, Unreadable):
+        return None
 
 
 def _shown(text: bytes) -> str:

@@ -15,31 +15,13 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import NoReturn
 
 from ctl.model.errors import CtlError
+from ctl.model.program import Account, Program
 from ctl.system import gate
+from ctl.system.environment import DEFAULT_PATH
 from ctl.system.pidfd import Handle, open_handle
-from ctl.system.users import Account
-
-DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def new_run_id() -> str:
-    """What tells the processes of one run from those of every other, wherever they go."""
-    return os.urandom(16).hex()
-
-
-class Program(NamedTuple):
-    """What to execute and as whom: everything a service's processes inherit."""
-
-    argv: tuple[str, ...]
-    environment: dict[str, str]
-    directory: str
-    account: Account | None  # None: as ctl itself
-    umask: int
-    nice: int | None
-    limits: dict[str, int | str]
 
 
 class Gated:

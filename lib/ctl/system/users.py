@@ -5,20 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from typing import NamedTuple
 
 from ctl.model.errors import CtlError
-
-
-class Account(NamedTuple):
-    """Whom a service runs as: everything that its processes need to be that user and nobody else."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    name: str
-    home: str
-    shell: str
+from ctl.model.program import Account
 
 
 def uid_of(user: str, where: str) -> int:

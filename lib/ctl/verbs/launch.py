@@ -8,6 +8,7 @@ import msgspec
 
 from ctl.model.errors import CtlError, Interrupted
 from ctl.model.outcome import Fault
+from ctl.model.program import Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
@@ -18,7 +19,7 @@ from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
 from ctl.system.probe import Attempt, Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
-from ctl.system.spawn import Gated, Program, spawn
+from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate

@@ -117,6 +117,8 @@ class Members:
         if not self._run_ids:
             return False
         try:
-            return procfs.read_variable(pid, "CTL_RUN_ID", wait_for_exec=True) in self._run_ids
+            return (
+                bool(run_id := procfs.read_variable(pid, "CTL_RUN_ID", wait_for_exec=True)) and run_id in self._run_ids
+            )
         except Gone:
             return False

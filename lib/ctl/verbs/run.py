@@ -7,10 +7,11 @@ from typing import NoReturn
 from ctl.model.errors import CtlError
 from ctl.model.record import Record
 from ctl.model.service import Service
+from ctl.system.environment import new_run_id
 from ctl.system.host import Host
 from ctl.system.pidfd import own_identity
 from ctl.system.portrait import rfc3339_now
-from ctl.system.spawn import become, new_run_id, require_executable
+from ctl.system.spawn import become, require_executable
 from ctl.verbs.locate import locate
 from ctl.verbs.start import start_of
 

@@ -11,12 +11,13 @@ from ctl.model.match import Marker
 from ctl.model.outcome import Fault, Plan, Result
 from ctl.model.record import Record
 from ctl.model.service import Service, Start
+from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
 from ctl.system.procfs import Gone, read_marker, read_variable
-from ctl.system.spawn import new_run_id, require_executable
+from ctl.system.spawn import require_executable
 from ctl.system.wait import now
 from ctl.verbs.launch import Launch
 from ctl.verbs.locate import Located, locate

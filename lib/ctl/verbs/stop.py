@@ -86,7 +86,7 @@ def _end(
             result.after = "stopped"
             if mains or leftovers:
                 _carry_out(Ending(host, mains, members, schedule), mode if mains else "tree", result, done)
-            _clean_up(host, located, result)
+            _clean_up(service, host, located, result)
     except CtlError as error:
         result.fail(error)
     finally:
@@ -126,13 +126,13 @@ def _report_survivors(ending: Ending, result: Result) -> None:
     result.fail(CtlError("timeout", what))
 
 
-def _clean_up(host: Host, located: Located, result: Result) -> None:
+def _clean_up(service: Service, host: Host, located: Located, result: Result) -> None:
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
     if not result.ok and result.reason != "interrupted":
         return
     record, target = located.record, result.target
     gone = [main.identity for main in located.mains if main.is_gone]
-    if record is not None and not located.mains:
+    if record is not None and any(claim.source == "record" and claim.verdict == "stale" for claim in located.claims):
         gone.append(record.identity)
     try:
         removed = [host.records.remove(target, identity) for identity in gone]
@@ -141,6 +141,7 @@ def _clean_up(host: Host, located: Located, result: Result) -> None:
             for claim in located.claims
             if claim.source == "pid file" and claim.verdict == "stale" and claim.pid is not None
         ]
+        removed += [host.remove_own_pid_file(service, main.pid) for main in located.mains if main.is_gone]
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))

@@ -1,0 +1,28 @@
+"""What to execute and as whom: everything that a service's processes inherit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Account(NamedTuple):
+    """Whom a service runs as: everything that its processes need to be that user and nobody else."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+    home: str
+    shell: str
+
+
+class Program(NamedTuple):
+    """One program with its surroundings."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    directory: str
+    account: Account | None  # None: as ctl itself
+    umask: int
+    nice: int | None
+    limits: dict[str, int | str]
