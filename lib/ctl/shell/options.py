@@ -78,3 +78,10 @@ ScheduleOption = Annotated[
     Schedule | None,
     typer.Option("--schedule", metavar="SPEC", parser=_schedule, help="Signals and seconds: TERM/30/KILL/5."),
 ]
+
+
+def require_one(targets: list[str], pid: int | None, expect_pid: int | None) -> None:
+    """A pid names one process, so it goes with one target. Raises BadParameter."""
+    for option, value in (("--pid", pid), ("--expect-pid", expect_pid)):
+        if value is not None and len(targets) != 1:
+            raise typer.BadParameter(f"{option} goes with one target, not with {len(targets)}")

@@ -29,11 +29,13 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     errors: list[Fault] = []
 
 
+interrupts = Interrupts()
+
+
 class Session(msgspec.Struct, kw_only=True):
     """The options that every verb takes."""
 
     verb: str
-    interrupts: Interrupts
     conf: Path | None
     run_dir: Path | None
     as_json: bool
@@ -42,12 +44,12 @@ class Session(msgspec.Struct, kw_only=True):
 
     def host(self) -> Host:
         """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, self.interrupts, self._say)
+        return open_host(self.conf, self.run_dir, interrupts, self._say)
 
-    def act(self, targets: Sequence[str], operation: Callable[[Host], many.Operation]) -> int:
+    def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
-        results = many.act_on(resolve(host, targets), operation(host))
+        results = many.act_on(resolve(host, targets), lambda service: operation(service, host))
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))
         for result in results:

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from ctl.shell.options import DryRun, ExpectPid, Pid, Targets, require_one
+from ctl.shell.session import Session
+from ctl.shell.verb import verb
+from ctl.verbs import stop as stopping
+
+
+@verb
+def kill(
+    session: Session, targets: Targets, pid: Pid = None, expect_pid: ExpectPid = None, dry_run: DryRun = False
+) -> int:
+    """Kill services and all their processes at once. It waits for no other ctl, and cuts its work short."""
+    require_one(targets, pid, expect_pid)
+    options = stopping.StopOptions(pid=pid, expect_pid=expect_pid, dry_run=dry_run)
+    return session.act(targets, lambda service, host: stopping.kill(service, host, options))

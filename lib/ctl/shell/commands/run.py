@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from ctl.model.errors import CtlError
+from ctl.shell.options import LockTimeout, Target
+from ctl.shell.session import Session, resolve
+from ctl.shell.verb import verb
+from ctl.verbs import run as running
+
+
+@verb
+def run(session: Session, target: Target, lock_timeout: LockTimeout = 60.0) -> int:
+    """Start a service in the foreground. This process becomes it: for containers and for units of Type=exec."""
+    host = session.host()
+    service = resolve(host, [target])[0]
+    try:
+        running.run(service, host, lock_timeout)
+    except CtlError as error:
+        error.target = service.name
+        raise
