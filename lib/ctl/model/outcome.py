@@ -43,6 +43,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     verdict: ClaimVerdict
     why: str
 
+    @property
+    def says_it_runs(self) -> bool:
+        """Whether it is a file that is left of a process that is not there: LSB's "dead, but its pid file remains"."""
+        return self.verdict in ("stale", "refused") and self.source in ("record", "pid file", "stop.pid_file")
+
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Something that went wrong, with its context. An outcome can be ok and still hold some."""

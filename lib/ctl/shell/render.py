@@ -54,7 +54,8 @@ def result_lines(result: Result) -> list[str]:
     if not result.ok:
         return []
     pid = f", pid {result.pid}" if result.pid is not None else ""
-    stale = " (its record was stale)" if result.before == "stale" and result.reason == "already_stopped" else ""
+    left = next((claim.source for claim in result.claims if claim.says_it_runs), None)
+    stale = f" (its {left} was stale)" if left and result.reason == "already_stopped" else ""
     took = f", {result.duration_s:.2f} s" if result.changed and not result.reason.startswith("already_") else ""
     adopted = " (adopted)" if result.reason == "already_running" and result.changed else ""
     return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}"]

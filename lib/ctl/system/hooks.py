@@ -12,6 +12,7 @@ from ctl.system.environment import new_run_id
 from ctl.system.pidfd import open_handle, open_pidfd
 from ctl.system.spawn import become_user, find_executable
 
+_MARK: Final = "CTL_HOOK_ID"
 _OUTPUT_KEPT: Final = 1024  # characters of a chunk of its output; it may print megabytes
 _CHUNKS_KEPT: Final = 4
 
@@ -20,14 +21,16 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
     """None where it exits 0, else one line that says what became of it.
 
     It runs as the service's user, in its environment and directory. What still runs of it when it has ended, when its
-    `seconds` are over or when the descriptor `given_up` becomes readable, is killed.
+    a kill or stop of the service ends it too, by its run id, and without CTL_TARGET nobody takes it for the service.
+    a kill or stop of the service ends it too, by its run id; without CTL_TARGET nobody takes it for the service.
     """
     import sh
 
     path = find_executable(program, argv[0])
     if path is None:
         return f"command {argv[0]}: not installed"
-    run_id = new_run_id()
+    hook_id = new_run_id()
+    environment = {name: value for name, value in program.environment.items() if name != "CTL_TARGET"}
     output: list[str] = []
     in_time = True
     try:
@@ -41,13 +44,13 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
             _decode_errors="replace",
             _out=lambda chunk: _keep(output, chunk),
             _err=lambda chunk: _keep(output, chunk),
-            _env=program.environment | {"CTL_RUN_ID": run_id},
+            _env=environment | {_MARK: hook_id},
             _cwd=program.directory,
             # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
             _preexec_fn=lambda: become_user(program.account),
         )
         in_time = _await_end(running.pid, seconds, given_up)
-        _kill_run(run_id)
+        _kill_hook(hook_id)
         running.wait()
     except sh.CommandNotFound:
         return f"command {argv[0]}: not installed"
@@ -84,17 +87,17 @@ def _last_line(output: list[str]) -> str:
     return f": {lines[-1]}" if lines else ""
 
 
-def _kill_run(run_id: str) -> None:
-    """Kill what carries this run id, wherever it went."""
+def _kill_hook(hook_id: str) -> None:
+    """Kill what carries this id, wherever it went."""
     for pid in procfs.pids():
         try:
-            if procfs.read_variable(pid, "CTL_RUN_ID") != run_id:
+            if procfs.read_variable(pid, _MARK) != hook_id:
                 continue
             handle = open_handle(pid)
             if handle is None:
                 continue
             with handle:
-                if procfs.read_variable(pid, "CTL_RUN_ID") == run_id:
+                if procfs.read_variable(pid, _MARK) == hook_id:
                     handle.send("KILL")
         except (procfs.Gone, procfs.Forbidden):
             continue

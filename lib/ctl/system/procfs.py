@@ -6,6 +6,7 @@ See proc(5) and its pages proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def read_stat(pid: int) -> Stat:
 
 def read_argv(pid: int) -> list[str] | None:
     """Its arguments now, which it may have overwritten. Empty for a kernel thread and a zombie. Raises Gone."""
-    raw = _read(f"/proc/{pid}/cmdline")
+    raw = _read_cmdline(pid)
     if raw is None:
         return None
     return raw.decode(errors=_NOT_UTF8).removesuffix("\0").split("\0") if raw else []
@@ -84,20 +85,21 @@ def read_argv(pid: int) -> list[str] | None:
 
 def read_command_line(pid: int) -> str | None:
     """Its arguments joined by spaces, as pgrep -f joins them. Raises Gone."""
-    raw = _read(f"/proc/{pid}/cmdline")
+    raw = _read_cmdline(pid)
     return None if raw is None else raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors=_NOT_UTF8)
 
 
 def read_executable(pid: int) -> str | None:
     """The path of the file it executes, also after an upgrade replaced that. "" for a kernel thread. Raises Gone."""
-    try:
-        return os.readlink(f"/proc/{pid}/exe").removesuffix(_DELETED)
-    except OSError as error:
-        if error.errno in _FORBIDDEN:
-            return None
-        if error.errno in _GONE and os.path.exists(f"/proc/{pid}"):
-            return ""
-        raise Gone(pid) from None
+    for thread in itertools.chain([pid], _other_threads(pid)):
+        try:
+            return os.readlink(f"/proc/{pid}/task/{thread}/exe").removesuffix(_DELETED)
+        except OSError as error:
+            if error.errno in _FORBIDDEN:
+                return None
+    if os.path.exists(f"/proc/{pid}"):
+        return ""
+    raise Gone(pid)
 
 
 def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | None:
@@ -105,12 +107,12 @@ def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | 
 
     The environment is empty for a moment while a process executes a program; with `wait_for_exec` that moment is given.
     """
-    raw = _read(f"/proc/{pid}/environ")
+    raw = _read_environ(pid)
     for _ in range(_EXEC_READS if wait_for_exec else 0):
         if raw != b"":
             break
         os.sched_yield()
-        raw = _read(f"/proc/{pid}/environ")
+        raw = _read_environ(pid)
     if raw is None:
         return None
     start = f"{name}=".encode()
@@ -122,7 +124,7 @@ def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | 
 
 def read_marker(pid: int) -> Marker | None:
     """What ctl put into its environment. Raises Gone."""
-    raw = _read(f"/proc/{pid}/environ")
+    raw = _read_environ(pid)
     if raw is None:
         return None
     if b"CTL_TARGET=" not in raw:
@@ -133,7 +135,7 @@ def read_marker(pid: int) -> Marker | None:
 
 def read_environment(pid: int) -> bytes:
     """Its environment when it was executed, empty where it may not be read. Raises Gone."""
-    return _read(f"/proc/{pid}/environ") or b""
+    return _read_environ(pid) or b""
 
 
 def read_owner(pid: int) -> int:
@@ -220,6 +222,36 @@ class ProcessLook:
     @cached_property
     def marker(self) -> Marker | None:
         return read_marker(self.pid)
+
+
+def _read_cmdline(pid: int) -> bytes | None:
+    raw = _read(f"/proc/{pid}/cmdline")
+    return raw if raw != b"" else _read_of_another_thread(pid, "cmdline")
+
+
+def _read_environ(pid: int) -> bytes | None:
+    try:
+        return _read(f"/proc/{pid}/environ")
+    except Gone:
+        return _read_of_another_thread(pid, "environ")
+
+
+def _read_of_another_thread(pid: int, name: str) -> bytes | None:
+    """A process whose first thread has ended before the others shows what they share only under their ids."""
+    for thread in _other_threads(pid):
+        return _read(f"/proc/{pid}/task/{thread}/{name}")
+    return b""
+
+
+def _other_threads(pid: int) -> Iterator[int]:
+    """Its threads but the first. Looked for only when they are asked for. Raises Gone."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        raise Gone(pid) from None
+    for thread in threads:
+        if int(thread) != pid:
+            yield int(thread)
 
 
 def _status_field(pid: int, name: bytes) -> list[bytes]:

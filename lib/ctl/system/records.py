@@ -88,7 +88,9 @@ class Records:
         try:
             with self._guarded():
                 _replace(self.record_file(target), msgspec.json.encode(record) + b"\n")
-                _replace(self.pid_file(target), b"%d\n" % record.identity.pid)
+                # Pid 1, a container's first process, is in no pid file that anyone would believe.
+                if record.identity.pid > 1:
+                    _replace(self.pid_file(target), b"%d\n" % record.identity.pid)
         except OSError as error:
             raise failure(
                 error,

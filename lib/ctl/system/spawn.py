@@ -116,11 +116,16 @@ def become(program: Program) -> NoReturn:
         _set_limits(os.getpid(), program)
         os.umask(program.umask)
         os.chdir(program.directory)
-        become_user(program.account)
+        _become_user_by_exec(program.account)
         os.execvpe(program.argv[0], program.argv, program.environment)
     except OSError as error:
+        if program.account is not None:
+            os.seteuid(0)
+            whom = f" by {program.account.name}"
+        else:
+            whom = ""
         raise CtlError(
-            "exec_failed", f"cannot execute {program.argv[0]}: {error.strerror}", where="start.command"
+            "exec_failed", f"{program.argv[0]} cannot be executed{whom}: {error.strerror}", where="start.command"
         ) from None
 
 
@@ -130,6 +135,17 @@ def become_user(account: Account | None) -> None:
         os.setgroups(account.groups)
         os.setgid(account.gid)
         os.setuid(account.uid)
+
+
+def _become_user_by_exec(account: Account | None) -> None:
+    """Be that user from the next execve(2) on, which copies the effective ids to the saved ones.
+
+    Until then the saved user is root, so that a failure can be cleaned up after.
+    """
+    if account is not None:
+        os.setgroups(account.groups)
+        os.setresgid(account.gid, account.gid, 0)
+        os.setresuid(account.uid, account.uid, 0)
 
 
 def find_executable(program: Program, name: str) -> str | None:

@@ -28,6 +28,7 @@ class Ending:
         self._host = host
         self._mains = mains
         self._members = members
+        members.refresh()  # while the main process still shows who its children are, and before the clock runs
         self._schedule = schedule
         self._began = now()
         self._grace_end = self._began + schedule.grace
@@ -46,7 +47,6 @@ class Ending:
         """
         if mode == "tree":
             return self._everyone()
-        self._members.refresh()  # while the main process still shows who its children are
         left = self._step_by_step()
         if mode == "process":
             return _seen(left)

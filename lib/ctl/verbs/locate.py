@@ -34,8 +34,8 @@ class Located(NamedTuple):
 
     @property
     def is_stale(self) -> bool:
-        """Whether something still says that it runs, although it does not."""
-        return not self.mains and any(claim.verdict in ("stale", "refused") for claim in self.claims)
+        """Whether a file still says that it runs, although it does not."""
+        return not self.mains and any(claim.says_it_runs for claim in self.claims)
 
     @property
     def run_ids(self) -> tuple[str, ...]:

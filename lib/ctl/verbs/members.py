@@ -68,7 +68,7 @@ class Members:
                 stat = procfs.read_stat(pid)
             except (Gone, Forbidden):
                 continue
-            if stat.start_ticks >= self._since and not stat.is_kernel_thread and stat.state not in "ZX":
+            if stat.start_ticks >= self._since and not stat.is_kernel_thread:
                 strangers[pid] = stat
         return strangers
 
