@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import EllipsisType
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -29,6 +29,9 @@ class Look(Protocol):
     def uid(self) -> int | None: ...
     @property
     def argv(self) -> Sequence[str] | None: ...
+    def mentions(self, text: bytes) -> bool:
+        """Whether its arguments may hold `text`: a quick no, which says nothing where they may not be read."""
+
     @property
     def command_line(self) -> str | None: ...
     @property
@@ -43,6 +46,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     uid: int | None = None
     cmdline: re.Pattern[str] | None = None
+    literal: bytes = b""  # what every command line that satisfies `cmdline` holds
     executable: re.Pattern[str] | None = None
     java_main: str | None = None
     marker: Marker | None = None
@@ -78,12 +82,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def _cmdline(self, look: Look) -> bool | None | EllipsisType:
         if self.cmdline is None:
             return ...
+        if not look.mentions(self.literal):
+            return False
         line = look.command_line
         return None if line is None else self.cmdline.search(line) is not None
 
     def _java_main(self, look: Look) -> bool | None | EllipsisType:
         if self.java_main is None:
             return ...
+        if not look.mentions(self.java_main.encode()):
+            return False
         argv = look.argv
         return None if argv is None else java_main(argv) == self.java_main
 
@@ -123,15 +131,57 @@ def java_main(argv: Sequence[str]) -> str | None:
     if not argv or argv[0].rpartition("/")[2] not in ("java", "java.exe", "javaw"):
         return None
     arguments = iter(argv[1:])
+    jar = False
     for argument in arguments:
-        if argument in ("-jar", "-m", "--module"):
+        if argument in ("-m", "--module"):
             return next(arguments, None)
-        if argument in _JAVA_TAKES_VALUE:
+        if argument == "-jar":  # java(1) reads on for options after it
+            jar = True
+        elif argument in _JAVA_TAKES_VALUE:
             next(arguments, None)
         elif argument.startswith("--module="):
             return argument.removeprefix("--module=")
-        elif argument.startswith("@"):
+        elif argument.startswith("@") and not jar:
             return None
         elif not argument.startswith("-"):
             return argument
     return None
+
+
+def necessary_literal(pattern: re.Pattern[str]) -> bytes:
+    """The longest run of plain characters that every match of `pattern` holds, b"" where none can be told.
+
+    Looking for it in the raw bytes spares nearly every process the decoding and the regex.
+    """
+    from re import _parser  # type: ignore[attr-defined]  # re has no public way to look into a pattern
+
+    if pattern.flags & re.IGNORECASE:
+        return b""
+    runs = [""]
+
+    def walk(items: Iterable[tuple[object, Any]]) -> None:
+        for operator, value in items:
+            # A blank may stand for the NUL between two arguments, and a backslash for a byte that is no text.
+            if str(operator) == "LITERAL" and 32 < value < 127 and chr(value) != "\\":
+                runs[-1] += chr(value)
+                continue
+            runs.append("")
+            inner = _always_matched(str(operator), value)
+            if inner is not None:
+                walk(inner)
+                runs.append("")
+
+    walk(_parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE))
+    return max(runs, key=len).encode()
+
+
+def _always_matched(operator: str, value: Any) -> Iterable[tuple[object, Any]] | None:
+    """The pattern inside a part of another that every match goes through, None where there is none."""
+    inner: Iterable[tuple[object, Any]] | None = None
+    if operator == "SUBPATTERN" and not value[1] and not value[2]:  # a group that changes no flags
+        inner = value[3]
+    elif operator in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and value[0] > 0:
+        inner = value[2]
+    elif operator == "ATOMIC_GROUP":
+        inner = value
+    return inner

@@ -17,7 +17,7 @@ SIGNALS: Final = (
 _BY_NUMBER: Final = dict(enumerate(SIGNALS, start=1))
 _REALTIME: Final = re.compile(r"RTMIN(\+([1-9]|[12]\d|30))?")
 _NOT_TO_STOP_WITH: Final = {"STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG"}
-_SECONDS: Final = re.compile(r"\d+(\.\d+)?")
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 DEFAULT: Final = "TERM/30/KILL/5"
 LONGEST_WAIT: Final = 7 * 24 * 3600.0  # seconds; longer is a slip of the keyboard, and "forever" says it plainly
 
@@ -78,8 +78,7 @@ class Schedule(msgspec.Struct, frozen=True):
                 items.append("forever")
             if step.signal:
                 items.append(step.signal)
-            if step.wait or index == len(self.steps) - 1:
-                items.append(f"{step.wait:g}")
+            items.append(_plain(step.wait))
         return "/".join(items)
 
 
@@ -132,6 +131,14 @@ def signal_name(text: str) -> str:
     from ctl.model.suggest import did_you_mean
 
     raise BadSchedule(f"{text!r} is neither a signal nor a number of seconds{did_you_mean(bare, SIGNALS)}")
+
+
+def _plain(seconds: float) -> str:
+    """The shortest decimal that means this number, without an exponent."""
+    from decimal import Decimal
+
+    text = format(Decimal(repr(seconds)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _sensible(schedule: Schedule) -> Schedule:

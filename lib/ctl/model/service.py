@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from ctl.model import schedule as schedules
 from ctl.model.errors import CtlError
-from ctl.model.match import Marker, Rules, glob
+from ctl.model.match import Marker, Rules, glob, necessary_literal
 from ctl.model.schedule import BadSchedule, Schedule
 from ctl.model.suggest import did_you_mean
 from ctl.model.target import Target
 
+T = TypeVar("T", bound=msgspec.Struct)
 Argv = tuple[str, ...]
 # systemd.exec(5) allows the same: a name that a POSIX shell could hold, so that every wrapper script passes it on.
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UMASK = re.compile(r"0?[0-7]{1,3}")
-_TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})")
-_HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?(/\S*)?")
+_PLACEHOLDER = re.compile(r"\{(name|instance|target|run_dir|log_dir)\}")
+_TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})")
+_HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:[0-9]{1,5})?(/\S*)?")
 # What setrlimit(2) knows on Linux; "infinity" lifts a limit.
 LIMITS = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
@@ -75,13 +77,16 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 30.0
 
 
+Hooks = tuple[Argv | Hook, ...]
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str = schedules.DEFAULT
     kill_mode: Literal["mixed", "process", "tree"] = "mixed"
     protected: bool = False
     pid_file: str | None = None
-    before: tuple[Argv | Hook, ...] = ()
-    after: tuple[Argv | Hook, ...] = ()
+    before: Hooks = ()
+    after: Hooks = ()
 
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +150,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return Rules(
             uid=uid if self.match.user is not None else None,
             cmdline=self.cmdline,
+            literal=necessary_literal(self.cmdline) if self.cmdline else b"",
             java_main=self.match.java_main,
             executable=glob(self.match.executable) if self.match.executable else None,
         )
@@ -166,6 +172,7 @@ def understand(raw: dict[str, Any], target: Target, file: str, fill: dict[str, s
             faults.append(f"stop.schedule: {definition.stop.schedule!r} {error}")
         _check(definition, faults)
     if faults or definition is None:
+        faults = list(dict.fromkeys(faults))
         raise CtlError("bad_config", faults[0], where=file, details=tuple(faults[1:]), target=str(target))
     return Service(
         target=target,
@@ -195,12 +202,9 @@ def _fill(raw: Any, target: Target, fill: dict[str, str], key: str = "") -> Any:
     """`raw` with {name}, {instance}, {target}, {run_dir} and {log_dir} filled in; other braces are left alone."""
     if isinstance(raw, str):
         values = {"name": target.name, "target": str(target), "instance": target.instance or "", **fill}
-        in_regex = key in ("match.cmdline", "ready.log")
-        return re.sub(
-            r"\{(name|instance|target|run_dir|log_dir)\}",
-            lambda found: _whole_word(values[found[1]]) if in_regex else values[found[1]],
-            raw,
-        )
+        if key in ("match.cmdline", "ready.log"):
+            return _PLACEHOLDER.sub(lambda found: _whole_word(values[found[1]], found), raw)
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], raw)
     if isinstance(raw, list):
         return [_fill(item, target, fill, key) for item in raw]
     if isinstance(raw, dict):
@@ -208,48 +212,84 @@ def _fill(raw: Any, target: Target, fill: dict[str, str], key: str = "") -> Any:
     return raw
 
 
-def _whole_word(value: str) -> str:
-    """A regex for `value` and nothing longer: the 1 of worker@1 is not the beginning of 10, 1x, 1-a or 1.5."""
-    return rf"(?<![A-Za-z0-9_]){re.escape(value)}(?![A-Za-z0-9_]|[.:-][A-Za-z0-9_])"
+def _whole_word(value: str, found: re.Match[str]) -> str:
+    """A regex for `value` and nothing longer: the 1 of worker@1 is not the beginning of 10, 1x, 1-a or 1.5.
+
+    Where the pattern itself says what stands beside it, as in worker{instance} or {name}.jar, that decides.
+    """
+    before, after = found.string[: found.start()], found.string[found.end() :]
+    left = "" if re.search(r"[A-Za-z0-9_}]$", before) else "(?<![A-Za-z0-9_])"
+    if re.match(r"[A-Za-z0-9_{]", after):
+        right = ""
+    elif re.match(r"$|[)|$\s]|\\[bs]", after):
+        right = "(?![A-Za-z0-9_]|[.:-][A-Za-z0-9_])"
+    else:
+        right = "(?![A-Za-z0-9_])"
+    return left + re.escape(value) + right
 
 
-def _table(kind: type[Any], raw: Any, key: str, faults: list[str]) -> Any:
-    """`raw` as a struct of `kind`, or None after its faults have been noted: all of them, not just the first."""
+def _table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T | None:
+    """`raw` as a struct of `kind` without what is faulty, after that has been noted: all of it, not just the first.
+
+    None where something that it cannot be without is missing.
+    """
     if not isinstance(raw, dict):
         faults.append(f"{key}: expected a table, found {_shown(raw)}")
         return None
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}
-    before = len(faults)
     for name, value in raw.items():
         path = f"{key}.{name}" if key else name
-        field = fields.get(name)
-        if field is None:
+        if name not in fields:
             faults.append(f"{path}: no such key{did_you_mean(name, fields)} (valid: {', '.join(fields)})")
-        elif (table := _struct_of(field.type)) is not None:
-            values[name] = _table(table, value, path, faults)
-        else:
-            try:
-                values[name] = msgspec.convert(value, field.type)
-            except msgspec.ValidationError as error:
-                faults.append(f"{path}: {_plain(error)}, found {_shown(value)}")
+            continue
+        before = len(faults)
+        understood = _value(fields[name].type, value, path, faults)
+        if len(faults) == before or _struct_of(fields[name].type) is not None:
+            values[name] = understood
+    values = {name: value for name, value in values.items() if value is not None}
     faults.extend(f"{key}.{name}: missing" for name, field in fields.items() if field.required and name not in raw)
-    return kind(**values) if len(faults) == before else None
+    if any(field.required and name not in values for name, field in fields.items()):
+        return None
+    return kind(**values)
 
 
-def _struct_of(kind: Any) -> type[Any] | None:
+def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:
+    """`value` as `kind`; what is wrong with it is noted under the path of the very item that is."""
+    table = _struct_of(kind)
+    if table is not None:
+        return _table(table, value, path, faults)
+    if kind == Hooks and isinstance(value, list):
+        return tuple(_value(Hook if isinstance(item, dict) else Argv, item, f"{path}[{index}]", faults)
+                     for index, item in enumerate(value))  # fmt: skip
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {name: _value(get_args(kind)[1], item, f"{path}.{name}", faults) for name, item in value.items()}
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    if choices and value not in choices:
+        near = did_you_mean(value, choices) if isinstance(value, str) else ""
+        faults.append(f"{path}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {_shown(value)}{near}")
+        return None
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        faults.append(f"{path}: {_plain(error)}, found {_shown(value)}")
+        return None
+
+
+def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
     """The struct in `Struct` or `Struct | None`."""
     for option in getattr(kind, "__args__", (kind,)):
-        if isinstance(option, type) and issubclass(option, msgspec.Struct) and option is not Hook:
+        if isinstance(option, type) and issubclass(option, msgspec.Struct):
             return option
     return None
 
 
 def _plain(error: msgspec.ValidationError) -> str:
+    """What msgspec expected, with TOML's word for an object."""
     text, _, path = str(error).partition(" - at `")
     where = path.removeprefix("$").rstrip("`")
-    plain = text.replace("Expected", "expected").replace("`", "").replace(" | null", "").partition(", got")[0]
-    return f"{plain} at {where}" if where else plain
+    plain = text.partition(", got")[0].replace("Expected", "expected").replace("`", "").replace("object", "table")
+    return plain.replace(" | null", "") + (f" at {where}" if where else "")
 
 
 def _shown(value: Any) -> str:
@@ -265,7 +305,7 @@ def _pattern(text: str | None, key: str, faults: list[str]) -> re.Pattern[str] |
     except re.error as error:
         faults.append(f"{key}: {text!r} is no regular expression: {error}")
         return None
-    if found.search(""):
+    if text and found.search(""):
         faults.append(f"{key}: {text!r} matches everything")
     return found
 
@@ -329,6 +369,10 @@ def _check_ready(ready: Ready, faults: list[str]) -> None:
 
 
 def _check_match(match: Match, faults: list[str]) -> None:
+    given = ("cmdline", "executable", "java_main", "user")
+    faults.extend(f"match.{key}: is empty" for key in given if getattr(match, key) == "")
+    if match.executable and not match.executable.strip("*?/"):
+        faults.append(f"match.executable: {match.executable!r} matches everything")
     if match.max < 1:
         faults.append(f"match.max: expected 1 or more, found {match.max}")
     if match.user is not None and not any((match.cmdline, match.executable, match.java_main)):
@@ -342,11 +386,12 @@ def _check_stop(stop: Stop, faults: list[str]) -> None:
     for key, hooks in (("stop.before", stop.before), ("stop.after", stop.after)):
         for index, hook in enumerate(hooks):
             _check_argv(hook.command if isinstance(hook, Hook) else hook, f"{key}[{index}]", faults)
+            _positive({f"{key}[{index}].timeout": hook.timeout if isinstance(hook, Hook) else 1.0}, faults)
 
 
 def _check_drain(drain: Drain, faults: list[str]) -> None:
     given = [name for name in ("command", "http", "tcp") if getattr(drain, name)]
-    if len(given) != 1:
+    if len(given) != 1 and not any(fault.startswith("drain.") for fault in faults):
         faults.append(f"drain: expected one of command, http, tcp, found {' and '.join(given) or 'none'}")
     _check_probe(drain, "drain", faults)
     _positive({"drain.interval": drain.interval, "drain.timeout": drain.timeout}, faults)
@@ -372,7 +417,7 @@ def _check_probe(probe: Ready | Drain, key: str, faults: list[str]) -> None:
 
 
 def _check_reload(reload: Reload, faults: list[str]) -> None:
-    if (reload.signal is None) == (reload.command is None):
+    if (reload.signal is None) == (reload.command is None) and not any(fault.startswith("reload.") for fault in faults):
         faults.append("reload: expected either signal or command")
     if reload.signal is not None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Claim, Fault, Plan, Result, Status
+from ctl.system.portrait import shortened
 
 _WORDS = {
     "started": "started",
@@ -83,7 +84,7 @@ def status_block(status: Status) -> list[str]:
         rows.append(
             ("pid", f"{status.pid}, user {status.user}, since {status.since} ({duration(status.uptime_s or 0)})")
         )
-        rows.append(("command", status.command or "?"))
+        rows.append(("command", shortened(status.command or "?")))
         rows.append(("uses", _uses(status)))
         if status.ready is not None:
             rows.append(("ready", "yes" if status.ready else "no"))
@@ -122,6 +123,7 @@ def _plan_lines(result: Result, plan: Plan) -> list[str]:
     lines = [f"{result.target}: would take {longest}"]
     lines += [f"  {number}. {step}" for number, step in enumerate(plan.steps, start=1)]
     lines += [
-        f"  pid {process.pid} ({process.user}, since {process.since}): {process.command}" for process in plan.processes
+        f"  pid {process.pid} ({process.user}, since {process.since}): {shortened(process.command)}"
+        for process in plan.processes
     ]
     return lines

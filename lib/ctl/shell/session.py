@@ -10,10 +10,10 @@ import msgspec
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Result, Status
 from ctl.model.service import Service
-from ctl.model.target import parse_target
+from ctl.model.target import Target, parse_target
 from ctl.shell import render
 from ctl.system.host import Host, open_host
-from ctl.system.interrupts import Interrupts
+from ctl.system.interrupts import Interrupts, Patience
 from ctl.system.streams import write_err, write_out
 from ctl.verbs import many
 
@@ -44,7 +44,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     def host(self) -> Host:
         """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, interrupts, self._say)
+        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
@@ -113,9 +113,8 @@ def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
     errors: list[CtlError] = []
     for text in targets:
         try:
-            service = host.config.service(parse_target(text))
-            host.rules(service)
-            services[service.name] = service
+            target = parse_target(text)
+            services[str(target)] = _understood(host, target)
         except CtlError as error:
             errors.append(error)
     if errors:
@@ -123,6 +122,16 @@ def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
         first.details += tuple(render.error_lines(other) for other in others)
         raise first
     return list(services.values())
+
+
+def _understood(host: Host, target: Target) -> Service:
+    try:
+        service = host.config.service(target)
+        host.rules(service)
+    except CtlError as error:
+        error.target = str(target)
+        raise
+    return service
 
 
 def exit_code(codes: Sequence[int]) -> int:

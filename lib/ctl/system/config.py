@@ -42,7 +42,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def service_names(self) -> list[str]:
         """The names of all plain services, sorted."""
-        require_trusted(self.service_dir)
         try:
             files = list(self.service_dir.glob("*.toml"))
         except OSError as error:
@@ -72,6 +71,7 @@ def load_config(conf: Path | None, run_dir: Path | None) -> Config:
     service_dir = conf_dir / settings.service_dir
     if not service_dir.is_dir():
         raise CtlError("bad_config", f"{service_dir} is not a directory", where=conf_source)
+    require_trusted(service_dir)
     run, run_source = _run_dir(run_dir, conf_dir, settings)
     log_dir = conf_dir / settings.log_dir if settings.log_dir else _state("log", Path("/var/log/ctl"))
     return Config(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Final
 
 from ctl.system import procfs
@@ -13,10 +15,13 @@ OPENED: Final = b"open\n"
 COMMAND: Final = (SHELL, "-c", 'IFS= read -r gate && [ "$gate" = open ] && exec "$@" </dev/null', NAME)
 
 
+LATE_COMMAND: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("late_gate.py")))
+
+
 def is_gated(pid: int) -> bool:
     """Whether the process is such a child: nobody's service yet, whatever it is about to execute."""
     try:
         argv = procfs.read_argv(pid)
     except Gone:
         return False
-    return argv is not None and tuple(argv[: len(COMMAND)]) == COMMAND
+    return argv is not None and tuple(argv[:4]) in (COMMAND, LATE_COMMAND)

@@ -21,8 +21,9 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
     """None where it exits 0, else one line that says what became of it.
 
     It runs as the service's user, in its environment and directory. What still runs of it when it has ended, when its
-    a kill or stop of the service ends it too, by its run id, and without CTL_TARGET nobody takes it for the service.
-    a kill or stop of the service ends it too, by its run id; without CTL_TARGET nobody takes it for the service.
+    `seconds` are over or when the descriptor `given_up` becomes readable, is killed. Should ctl itself be killed
+    before, a kill or stop of the service ends it too, by its run id. It has no CTL_TARGET, and so is never taken for
+    the service.
     """
     import sh
 
@@ -47,7 +48,7 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
             _env=environment | {_MARK: hook_id},
             _cwd=program.directory,
             # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
-            _preexec_fn=lambda: become_user(program.account),
+            _preexec_fn=lambda: become_user(program.account, program.umask),
         )
         in_time = _await_end(running.pid, seconds, given_up)
         _kill_hook(hook_id)

@@ -14,7 +14,7 @@ from ctl.model.service import Service, Start
 from ctl.system import lock, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
-from ctl.system.interrupts import Interrupts
+from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle
 from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
 from ctl.system.trust import require_trusted
@@ -26,11 +26,15 @@ Say = Callable[[str, str], None]  # told (target, one line) of what a person who
 class Host:
     """This machine, as one ctl sees it."""
 
-    def __init__(self, config: Config, interrupts: Interrupts, say: Say) -> None:
+    def __init__(self, config: Config, patience: Patience, say: Say) -> None:
         self.config = config
-        self.interrupts = interrupts
+        self.patience = patience
         self.say = say
-        self.records = Records(config.run_dir, config.run_source, interrupts)
+        self.records = Records(config.run_dir, config.run_source, patience)
+
+    def more_patient(self) -> Host:
+        """The same host for cleaning up after an interrupt: it takes one more to end that."""
+        return Host(self.config, self.patience.longer(), self.say)
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
         """Hold the target's lock for the block."""
@@ -38,7 +42,7 @@ class Host:
             self.records.lock_file(target),
             verb,
             timeout,
-            self.interrupts,
+            self.patience,
             lambda holder: self.say(target, f"waiting for {holder}"),
         )
 
@@ -125,14 +129,14 @@ class Host:
 
     def pause(self, fds: Iterable[int], until: float) -> set[int]:
         """Those of `fds` that become readable before `until`; with none, a pause. Raises Interrupted."""
-        return wait.readable(fds, until, self.interrupts)
+        return wait.readable(fds, until, self.patience)
 
     def wait_ended(self, handles: Iterable[Handle], deadline: float) -> bool:
         """Wait until all have ended: False where the deadline passed first. Raises Interrupted."""
-        return wait.all_ended([handle.fd for handle in handles], deadline, self.interrupts)
+        return wait.all_ended([handle.fd for handle in handles], deadline, self.patience)
 
 
-def open_host(conf: Path | None, run_dir: Path | None, interrupts: Interrupts, say: Say) -> Host:
+def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: Say) -> Host:
     """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning."""
     try:
         shown = os.readlink("/proc/self")
@@ -141,10 +145,11 @@ def open_host(conf: Path | None, run_dir: Path | None, interrupts: Interrupts, s
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     config = load_config(conf, run_dir)
-    if config.run_dir.exists() and not config.run_dir.is_dir():
+    there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
+    if not there.is_dir():
         raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
     require_trusted(config.run_dir)
-    return Host(config, interrupts, say)
+    return Host(config, patience, say)
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from typing import Final
 
 from ctl.model.errors import Interrupted
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+# The first interrupt ends what is being waited for, the second an orderly clean-up, the third a forceful one.
+_LEVELS: Final = 3
 
 
 class Interrupts:
-    """Readable on `fd` from the first INT or TERM on, so every poll(2), in every thread, ends at once."""
+    """Counts INT and TERM from `install` on. Each level of patience can be polled, by any number of threads."""
 
     def __init__(self) -> None:
-        self._read = self._write = -1
-        self.signum: int | None = None
+        self.count = 0
+        self.signum = 0  # of the first
+        self.fds: list[int] = []  # the n-th becomes readable, and stays so, at the n-th interrupt
 
     def install(self) -> None:
         """Take over INT and TERM, and give every child the default for signals that our caller ignores or blocks.
@@ -26,39 +28,42 @@ class Interrupts:
         the service would never see the signal that is to stop it. A handler is reset by exec, and until then keeps
         us as deaf as the caller wanted.
         """
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.fds = [os.eventfd(0, os.EFD_CLOEXEC) for _ in range(_LEVELS)]
         for signum in range(1, signal.SIGRTMAX + 1):
-            if signum not in (signal.SIGPIPE, signal.SIGXFSZ) and _is_ignored(signum):
+            if signum not in (signal.SIGPIPE, signal.SIGXFSZ) and signal.getsignal(signum) is signal.SIG_IGN:
                 signal.signal(signum, _deaf)
         for ending in _ENDING:
             if signal.getsignal(ending) is not _deaf:
                 signal.signal(ending, self._note)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
+    def _note(self, signum: int, _frame: object) -> None:
+        if self.count < _LEVELS:
+            self.signum = self.signum or signum
+            self.count += 1
+            os.eventfd_write(self.fds[self.count - 1], 1)
+
+
+class Patience:
+    """What one operation waits with: it is over at the (`level` + 1)-th interrupt."""
+
+    def __init__(self, interrupts: Interrupts, level: int = 0) -> None:
+        self._interrupts = interrupts
+        self._level = min(level, _LEVELS - 1)
+
     @property
     def fd(self) -> int:
-        return self._read
+        return self._interrupts.fds[self._level]
 
     def check(self) -> None:
-        """Raises Interrupted after an INT or TERM."""
-        if self.signum is not None:
-            raise Interrupted(self.signum)
+        """Raises Interrupted where it is over."""
+        if self._interrupts.count > self._level:
+            raise Interrupted(self._interrupts.signum)
 
-    def rearm(self) -> None:
-        """Forget the first interrupt, to be able to wait once more for an orderly end; a second one ends that too."""
-        self.signum = None
-        while select.select([self._read], [], [], 0)[0]:
-            os.read(self._read, 64)
-
-    def _note(self, signum: int, _frame: object) -> None:
-        if self.signum is None:
-            self.signum = signum
-            os.write(self._write, b"!")
+    def longer(self) -> Patience:
+        """To clean up with, after this one was over: it takes one interrupt more."""
+        return Patience(self._interrupts, self._level + 1)
 
 
 def _deaf(_signum: int, _frame: object) -> None:
     """Ignore the signal, without handing that on to children."""
-
-
-def _is_ignored(signum: int) -> bool:
-    return signal.getsignal(signum) is signal.SIG_IGN

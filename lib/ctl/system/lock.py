@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ctl.model.errors import CtlError
 from ctl.system import procfs
-from ctl.system.interrupts import Interrupts
+from ctl.system.interrupts import Patience
 from ctl.system.wait import now, readable
 
 _ABSENT = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
@@ -23,7 +23,7 @@ Lock = AbstractContextManager[bool]
 
 @contextmanager
 def locked(
-    path: Path, purpose: str, timeout: float, interrupts: Interrupts, on_wait: Callable[[str], None] = lambda _: None
+    path: Path, purpose: str, timeout: float, patience: Patience, on_wait: Callable[[str], None] = lambda _: None
 ) -> Iterator[bool]:
     """Hold the lock for the block, after at most `timeout` seconds. Yields whether it could be held at all.
 
@@ -38,7 +38,7 @@ def locked(
         if not _take_now(fd):
             if timeout > 0:
                 on_wait(_holder_of(fd, path))
-            if not _take_within(fd, now() + timeout, interrupts):
+            if not _take_within(fd, now() + timeout, patience):
                 raise CtlError("busy", f"{_holder_of(fd, path)} holds it; waited {timeout:g} s", where=str(path))
         _sign(fd, purpose)
         yield True
@@ -85,7 +85,7 @@ def _take_now(fd: int) -> bool:
     return True
 
 
-def _take_within(fd: int, deadline: float, interrupts: Interrupts) -> bool:
+def _take_within(fd: int, deadline: float, patience: Patience) -> bool:
     """flock(2) has no timeout: a thread waits in it and tells us through an eventfd, which poll(2) can wait for.
 
     A thread that is given up keeps its own copy of the descriptor. When it gets the lock after all, it closes that,
@@ -99,7 +99,7 @@ def _take_within(fd: int, deadline: float, interrupts: Interrupts) -> bool:
         os.eventfd_write(done, 1)
 
     threading.Thread(target=wait, name="flock", daemon=True).start()
-    if not readable([done], deadline, interrupts):
+    if not readable([done], deadline, patience):
         return False
     os.close(done)
     return True

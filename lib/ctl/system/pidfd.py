@@ -51,13 +51,7 @@ class Handle:
 
     def may_signal(self) -> bool:
         """Whether the kernel would let us signal it."""
-        try:
-            signal.pidfd_send_signal(self.fd, _SIGNAL_ZERO)
-        except PermissionError:
-            return False
-        except ProcessLookupError:
-            pass
-        return True
+        return _may_signal(self.fd)
 
     def state(self) -> str:
         """Its state's letter (proc_pid_stat(5)) now; Z where it has ended."""
@@ -85,7 +79,8 @@ class Handle:
         except PermissionError:
             raise CtlError(
                 "permission_denied",
-                f"pid {self.pid} belongs to another user: not allowed to signal it; try again as root",
+                f"not allowed to signal pid {self.pid}, which belongs to another user; "
+                + ("ctl lacks CAP_KILL" if os.geteuid() == 0 else "try again as root"),
             ) from None
         return True
 
@@ -114,6 +109,27 @@ def open_handle(pid: int) -> Handle | None:
         os.close(fd)
         return None
     return Handle(fd, identity_of(fd, pid, stat), stat)
+
+
+def is_anothers(pid: int) -> bool:
+    """Whether the kernel would not let us signal this process: neither its real nor its saved user is ours, kill(2)."""
+    fd = open_pidfd(pid)
+    if fd is None:
+        return True
+    try:
+        return not _may_signal(fd)
+    finally:
+        os.close(fd)
+
+
+def _may_signal(fd: int) -> bool:
+    try:
+        signal.pidfd_send_signal(fd, _SIGNAL_ZERO)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def open_pidfd(pid: int) -> int | None:

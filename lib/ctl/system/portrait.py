@@ -13,6 +13,8 @@ from ctl.system.procfs import Forbidden, Gone
 from ctl.system.trust import user_name
 from ctl.system.wait import wall_clock
 
+_SHOWN = 160  # characters
+
 
 class Vitals(NamedTuple):
     """What psutil tells of a process; None for what may not be read."""
@@ -36,8 +38,13 @@ def seen(handle: Handle) -> Seen:
 
 def describe(process: Seen) -> str:
     """The line as text."""
-    command = process.command if len(process.command) <= 120 else process.command[:117] + "..."
+    command = shortened(process.command)
     return f"pid {process.pid}, {process.user}, since {process.since}, state {process.state}: {command}"
+
+
+def shortened(command: str) -> str:
+    """A command line that fits a few lines of a terminal; a JVM's has kilobytes."""
+    return command if len(command) <= _SHOWN else command[: _SHOWN - 3] + "..."
 
 
 def started(handle: Handle) -> float:
@@ -66,6 +73,7 @@ def vitals(handle: Handle) -> Vitals:
 
     try:
         process = psutil.Process(handle.pid)
+        children = procfs.count_descendants(handle.pid)
         with process.oneshot():
             cpu = process.cpu_times()
             lived = max(wall_clock() - process.create_time(), 0.01)
@@ -73,7 +81,7 @@ def vitals(handle: Handle) -> Vitals:
                 cpu_percent=round((cpu.user + cpu.system) / lived * 100, 1),
                 rss_bytes=process.memory_info().rss,
                 threads=process.num_threads(),
-                children=len(process.children(recursive=True)),
+                children=children if children is not None else len(process.children(recursive=True)),
             )
     except psutil.Error:
         return Vitals(None, None, None, None)

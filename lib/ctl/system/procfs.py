@@ -78,15 +78,13 @@ def read_stat(pid: int) -> Stat:
 def read_argv(pid: int) -> list[str] | None:
     """Its arguments now, which it may have overwritten. Empty for a kernel thread and a zombie. Raises Gone."""
     raw = _read_cmdline(pid)
-    if raw is None:
-        return None
-    return raw.decode(errors=_NOT_UTF8).removesuffix("\0").split("\0") if raw else []
+    return None if raw is None else _argv_of(raw)
 
 
 def read_command_line(pid: int) -> str | None:
     """Its arguments joined by spaces, as pgrep -f joins them. Raises Gone."""
     raw = _read_cmdline(pid)
-    return None if raw is None else raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors=_NOT_UTF8)
+    return None if raw is None else _command_line_of(raw)
 
 
 def read_executable(pid: int) -> str | None:
@@ -155,6 +153,25 @@ def in_our_pid_namespace(pid: int) -> bool:
     return len(_status_field(pid, b"NSpid")) == 1
 
 
+def count_descendants(pid: int) -> int | None:
+    """How many processes descend from it, None where the kernel does not list children (CONFIG_PROC_CHILDREN).
+
+    Unlike a look at every process there is, it costs what its own family costs.
+    """
+    count, parents_left = 0, [pid]
+    while parents_left:
+        parent = parents_left.pop()
+        try:
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                children = [int(child) for child in (_read(f"/proc/{parent}/task/{thread}/children") or b"").split()]
+                count += len(children)
+                parents_left += children
+        except (OSError, Gone):
+            if parent == pid:
+                return None
+    return count
+
+
 def ticks_now() -> float:
     """The clock that start times are read from: clock ticks since boot, suspended time included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND
@@ -209,11 +226,18 @@ class ProcessLook:
 
     @cached_property
     def argv(self) -> list[str] | None:
-        return read_argv(self.pid)
+        return None if self._cmdline is None else _argv_of(self._cmdline)
 
     @cached_property
     def command_line(self) -> str | None:
-        return read_command_line(self.pid)
+        return None if self._cmdline is None else _command_line_of(self._cmdline)
+
+    def mentions(self, text: bytes) -> bool:
+        return self._cmdline is None or text in self._cmdline
+
+    @cached_property
+    def _cmdline(self) -> bytes | None:
+        return _read_cmdline(self.pid)
 
     @cached_property
     def executable(self) -> str | None:
@@ -222,6 +246,14 @@ class ProcessLook:
     @cached_property
     def marker(self) -> Marker | None:
         return read_marker(self.pid)
+
+
+def _argv_of(raw: bytes) -> list[str]:
+    return raw.decode(errors=_NOT_UTF8).removesuffix("\0").split("\0") if raw else []
+
+
+def _command_line_of(raw: bytes) -> str:
+    return raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors=_NOT_UTF8)
 
 
 def _read_cmdline(pid: int) -> bytes | None:

@@ -15,7 +15,7 @@ import msgspec
 from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.record import Record
 from ctl.system.failure import failure
-from ctl.system.interrupts import Interrupts
+from ctl.system.interrupts import Patience
 from ctl.system.lock import locked
 from ctl.system.trust import user_name
 
@@ -43,10 +43,10 @@ class BarePid(NamedTuple):
 class Records:
     """The files of all targets in one run directory."""
 
-    def __init__(self, run_dir: Path, run_source: str, interrupts: Interrupts) -> None:
+    def __init__(self, run_dir: Path, run_source: str, patience: Patience) -> None:
         self.run_dir = run_dir
         self._run_source = run_source
-        self._interrupts = interrupts
+        self._patience = patience
 
     def record_file(self, target: str) -> Path:
         return self.run_dir / f"{target}.json"
@@ -130,7 +130,7 @@ class Records:
 
     def _guarded(self) -> AbstractContextManager[bool]:
         """Kill waits for no target's lock, so compare-and-remove needs one of its own against start's write."""
-        return locked(self.run_dir / ".records.lock", "records", _BRIEF, self._interrupts)
+        return locked(self.run_dir / ".records.lock", "records", _BRIEF, self._patience)
 
 
 def read_pid_file(path: Path, owner: int | None) -> BarePid | None:

@@ -8,6 +8,7 @@ and exits: no service ever runs unrecorded. No Python runs between fork and exec
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -21,6 +22,7 @@ from ctl.model.errors import CtlError
 from ctl.model.program import Account, Program
 from ctl.system import gate
 from ctl.system.environment import DEFAULT_PATH
+from ctl.system.failure import failure
 from ctl.system.pidfd import Handle, open_handle
 
 
@@ -34,10 +36,14 @@ class Gated:
 
     def open(self) -> None:
         """Let the child become the service. A child that was killed meanwhile is found by its handle."""
+        self.tell(gate.OPENED)
+        self._close()
+
+    def tell(self, line: bytes) -> None:
+        """Write to the waiting child."""
         if self._opener is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._opener, gate.OPENED)
-            self._close()
+                os.write(self._opener, line)
 
     def abandon(self) -> None:
         """Let the child end without becoming anything, and wait for that."""
@@ -66,23 +72,59 @@ class Gated:
 
 def spawn(program: Program, log: int) -> Gated:
     """Start the child behind the gate, in a session of its own, with stdout and stderr in `log`. Raises CtlError."""
-    behind, opener = os.pipe2(os.O_CLOEXEC)
-    child = None
+    gated = _behind(gate.COMMAND, program, program.account, log)
     try:
-        child = _fork(program, behind, log)
+        _set_limits(gated.handle.pid, program)
+    except PermissionError:
+        gated.abandon()
+        if program.account is None:
+            raise _may_not_be_raised(program) from None
+        return _spawn_late(program, log)
+    except BaseException:
+        gated.abandon()
+        raise
+    return gated
+
+
+def _spawn_late(program: Program, log: int) -> Gated:
+    """Where root may not limit another user's process: the child limits itself before it becomes that user."""
+    for name, bound in _limits_of(program):
+        hard = resource.getrlimit(name)[1]
+        if hard != resource.RLIM_INFINITY and (bound == resource.RLIM_INFINITY or bound > hard):
+            raise _may_not_be_raised(program)
+    gated = _behind(gate.LATE_COMMAND, program, None, log)
+    account = program.account
+    surroundings = {
+        "limits": _limits_of(program),
+        "nice": program.nice,
+        "groups": account and account.groups,
+        "gid": account and account.gid,
+        "uid": account and account.uid,
+        "environment": program.environment,
+    }
+    gated.tell(json.dumps(surroundings).encode() + b"\n")
+    return gated
+
+
+def _behind(command: tuple[str, ...], program: Program, account: Account | None, log: int) -> Gated:
+    behind, opener = os.pipe2(os.O_CLOEXEC)
+    try:
+        child = _fork((*command, *program.argv), program, account, behind, log)
+    except BaseException:
+        os.close(opener)
+        raise
+    finally:
+        os.close(behind)
+    try:
         handle = open_handle(child.pid)
         if handle is None:
             status = child.wait()
             raise CtlError("not_ready" if status < 0 else "exec_failed", f"{_ended(status)} while starting")
-        _set_limits(child.pid, program)
         return Gated(child, handle, opener)
     except BaseException:
         os.close(opener)
-        if child is not None:
-            child.wait()
+        child.wait()
         raise
-    finally:
-        os.close(behind)
 
 
 def require_executable(program: Program) -> None:
@@ -110,10 +152,13 @@ def require_executable(program: Program) -> None:
 
 def become(program: Program) -> NoReturn:
     """Turn this process into the program, in the foreground. Raises CtlError."""
+    for signum in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(signum, signal.SIG_DFL)  # Python ignores them, and exec would hand that on
     try:
-        for signum in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(signum, signal.SIG_DFL)  # Python ignores them, and exec would hand that on
         _set_limits(os.getpid(), program)
+    except PermissionError:
+        raise _may_not_be_raised(program) from None
+    try:
         os.umask(program.umask)
         os.chdir(program.directory)
         _become_user_by_exec(program.account)
@@ -129,8 +174,9 @@ def become(program: Program) -> NoReturn:
         ) from None
 
 
-def become_user(account: Account | None) -> None:
+def become_user(account: Account | None, umask: int) -> None:
     """Be that user and nobody else, for good: groups first, while we still may."""
+    os.umask(umask)
     if account is not None:
         os.setgroups(account.groups)
         os.setgid(account.gid)
@@ -163,11 +209,12 @@ def _ended(status: int) -> str:
         return f"was killed by signal {-status}"  # a real-time one
 
 
-def _fork(program: Program, behind: int, log: int) -> subprocess.Popen[bytes]:
-    account = program.account
+def _fork(
+    argv: tuple[str, ...], program: Program, account: Account | None, behind: int, log: int
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            (*gate.COMMAND, *program.argv),
+            argv,
             stdin=behind,
             stdout=log,
             stderr=log,
@@ -179,29 +226,38 @@ def _fork(program: Program, behind: int, log: int) -> subprocess.Popen[bytes]:
             group=None if account is None else account.gid,
             extra_groups=None if account is None else account.groups,
         )
-    except PermissionError as error:
-        raise CtlError(
-            "permission_denied", f"cannot start it: {error.strerror}", where="start.user, start.directory"
-        ) from None
     except OSError as error:
-        raise CtlError("exec_failed", f"cannot start it: {error.strerror}", where="start.command") from None
+        raise failure(error, "cannot start it", otherwise="exec_failed", where="[start]") from None
 
 
 def _set_limits(pid: int, program: Program) -> None:
-    """prlimit(2) and setpriority(2) reach the waiting child from outside."""
-    key = "start.limits"
-    try:
-        for name, value in program.limits.items():
-            key = f"start.limits.{name}"
-            bound = resource.RLIM_INFINITY if value == "infinity" else int(value)
-            resource.prlimit(pid, getattr(resource, f"RLIMIT_{name.upper()}"), (bound, bound))
+    """prlimit(2) and setpriority(2) reach the waiting child from outside. Raises PermissionError, CtlError."""
+    with contextlib.suppress(ProcessLookupError):  # killed meanwhile, as its handle will tell
+        for kind, bound in _limits_of(program):
+            try:
+                resource.prlimit(pid, kind, (bound, bound))
+            except ValueError as error:
+                raise CtlError("bad_config", str(error), where="start.limits") from None
         if program.nice is not None:
-            key = "start.nice"
             os.setpriority(os.PRIO_PROCESS, pid, program.nice)
-    except ValueError as error:
-        raise CtlError("bad_config", str(error), where=key) from None
-    except PermissionError:
-        raise CtlError("permission_denied", "only root may set it so high", where=key) from None
+
+
+def _limits_of(program: Program) -> list[tuple[int, int]]:
+    """The limits in the kernel's terms, soft and hard alike."""
+    return [
+        (getattr(resource, f"RLIMIT_{name.upper()}"), resource.RLIM_INFINITY if value == "infinity" else int(value))
+        for name, value in program.limits.items()
+    ]
+
+
+def _may_not_be_raised(program: Program) -> CtlError:
+    hard = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1] for name in program.limits}
+    allowed = ", ".join(f"{name} {'infinity' if bound < 0 else bound}" for name, bound in hard.items())
+    if allowed:
+        what = f"its limits are above the hard ones here ({allowed}), and may not be raised without CAP_SYS_RESOURCE"
+    else:
+        what = "its priority may not be raised without CAP_SYS_NICE"
+    return CtlError("permission_denied", what, where="start.limits" if allowed else "start.nice")
 
 
 def _require_interpreter(path: Path, where: str) -> None:

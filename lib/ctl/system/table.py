@@ -11,7 +11,7 @@ from ctl.model.match import Rules
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
 from ctl.system.gate import is_gated
-from ctl.system.pidfd import Handle, open_handle
+from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
@@ -68,7 +68,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     try:
         handle = open_handle(pid)
     except Forbidden:
-        return None, UNKNOWN
+        return None, NO if rules.uid == os.geteuid() and is_anothers(pid) else UNKNOWN
     if handle is None:
         raise Gone(pid)
     try:
@@ -81,6 +81,8 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     except Gone:
         handle.close()
         raise
+    if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
+        verdict = NO  # the kernel knows whose it is, even where /proc does not tell
     if handle.is_gone:  # then what was read may be another's
         handle.close()
         raise Gone(pid)

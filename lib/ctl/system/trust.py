@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ctl.model.errors import CtlError
 
+_LINKS = 40  # MAXSYMLINKS; who meets more gets ELOOP from the kernel anyway
+
 
 def require_trusted(path: Path) -> None:
     """As root: refuse `path` when another user may write to it, or to any directory above it.
@@ -17,13 +19,13 @@ def require_trusted(path: Path) -> None:
     """
     if os.geteuid() != 0:
         return
-    real = Path(os.path.realpath(path))
-    for place in (real, *real.parents):
+    *above, last = _met_on_the_way(path)
+    for place in (*above, last):
         try:
-            found = place.stat()
-        except FileNotFoundError:
+            found = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
             continue  # not made yet; who may make it is decided by the directory above
-        fault = _fault(found, is_parent=place != real)
+        fault = _fault(found, is_parent=place != last)
         if fault is not None:
             raise CtlError(
                 "bad_config",
@@ -33,8 +35,33 @@ def require_trusted(path: Path) -> None:
             )
 
 
+def _met_on_the_way(path: Path) -> list[Path]:
+    """Every directory and link that decides what `path` is, in the order in which they are met, and that itself."""
+    left = list(reversed(Path(os.path.abspath(path)).parts[1:]))
+    here = Path("/")
+    met = [here]
+    links = 0
+    while left:
+        name = left.pop()
+        if name == "..":
+            here = here.parent
+            continue
+        place = here / name
+        met.append(place)
+        if place.is_symlink() and links < _LINKS:
+            links += 1
+            target = place.readlink()
+            here = Path("/") if target.is_absolute() else here
+            left += reversed([part for part in target.parts if part != "/"])
+        else:
+            here = place
+    return met
+
+
 def mend(place: Path, found: os.stat_result) -> str:
     """The commands that make only root able to write there."""
+    if stat.S_ISLNK(found.st_mode):
+        return f"chown -h root:root '{place}'"
     chown = f"chown root:root '{place}'" if found.st_uid != 0 or (found.st_gid != 0 and _group_writes(found)) else ""
     chmod = f"chmod go-w '{place}'" if found.st_mode & 0o022 else ""
     return " && ".join(command for command in (chown, chmod) if command)
@@ -53,6 +80,8 @@ def user_name(uid: int) -> str:
 def _fault(found: os.stat_result, *, is_parent: bool) -> str | None:
     if found.st_uid != 0:
         return "belongs to another user, and this is root"
+    if stat.S_ISLNK(found.st_mode):
+        return None  # a link has no mode of its own, and only its owner or that of its directory can turn it
     if is_parent and found.st_mode & stat.S_ISVTX:
         return None
     if found.st_mode & stat.S_IWOTH:

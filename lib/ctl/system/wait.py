@@ -7,7 +7,7 @@ import select
 import time
 from collections.abc import Iterable
 
-from ctl.system.interrupts import Interrupts
+from ctl.system.interrupts import Patience
 
 
 def now() -> float:
@@ -15,7 +15,7 @@ def now() -> float:
     return time.monotonic()
 
 
-def readable(fds: Iterable[int], deadline: float, interrupts: Interrupts) -> set[int]:
+def readable(fds: Iterable[int], deadline: float, patience: Patience) -> set[int]:
     """Those of `fds` that have become readable: the first of them, or none when `deadline` has passed.
 
     Raises Interrupted.
@@ -23,23 +23,23 @@ def readable(fds: Iterable[int], deadline: float, interrupts: Interrupts) -> set
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    poll.register(interrupts.fd, select.POLLIN)
+    poll.register(patience.fd, select.POLLIN)
     while True:
-        interrupts.check()
+        patience.check()
         left = deadline - now()
         # Rounded up, as poll counts in milliseconds: one that returns early would spin.
         timeout = None if math.isinf(left) else max(0, min(math.ceil(left * 1000), 2**31 - 1))
-        ready = {fd for fd, _ in poll.poll(timeout)} - {interrupts.fd}
-        interrupts.check()
+        ready = {fd for fd, _ in poll.poll(timeout)} - {patience.fd}
+        patience.check()
         if ready or left <= 0:
             return ready
 
 
-def all_ended(pidfds: Iterable[int], deadline: float, interrupts: Interrupts) -> bool:
+def all_ended(pidfds: Iterable[int], deadline: float, patience: Patience) -> bool:
     """Wait until every one of these processes has ended: False where `deadline` passed first. Raises Interrupted."""
     waiting = set(pidfds)
     while waiting:
-        ended = readable(waiting, deadline, interrupts)
+        ended = readable(waiting, deadline, patience)
         if not ended:
             return False
         waiting -= ended

@@ -40,6 +40,10 @@ class Ending:
         """Whether KILL was needed although the schedule began with something gentler."""
         return self._schedule.first_signal != "KILL" and any(sent.signal == "KILL" for sent in self.signals)
 
+    def alive(self) -> list[Handle]:
+        """The main processes that are there."""
+        return _alive(self._mains)
+
     def carry_out(self, mode: KillMode) -> list[Seen]:
         """The schedule, by kill mode. Returns who is still alive after it, which is an empty list when all went well.
 

@@ -30,6 +30,7 @@ _FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
 _LONGEST_PAUSE = 0.25
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
+_APPEARS_WITHIN = 1.0  # seconds
 
 
 class Launch:
@@ -51,6 +52,7 @@ class Launch:
         self._limit = ""
         self._gated: Gated
         self._main: Handle
+        self._members: Members
         self._record: Record
 
     def bring_up(self, program: Program, timeout: float, timeout_source: str) -> Handle:
@@ -92,6 +94,7 @@ class Launch:
         finally:
             log.close()
         self._main = self._gated.handle
+        self._members = Members([self._main], [self._run_id], self._main.stat.start_ticks)
         try:
             self._write(
                 Record(
@@ -188,9 +191,11 @@ class Launch:
 
     def _find_daemon(self) -> None:
         """Look for the daemon by its pid file, the match rules or the marker until it is there."""
-        pause = _FIRST_PAUSE
+        pause, appears_by = _FIRST_PAUSE, now() + _APPEARS_WITHIN
         while True:
             problem = "left no process behind"
+            # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
+            alive = self._members.refresh()
             try:
                 located = locate(self._service, self._host)
             except CtlError as error:  # more than one: the intermediate parents of a double fork are still there
@@ -201,7 +206,7 @@ class Launch:
                     return
                 if located.doubt is not None:
                     problem = located.doubt.what
-            if now() >= self._deadline or not self._members().refresh():
+            if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
             self._host.pause((), min(now() + pause, self._deadline))
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -239,18 +244,15 @@ class Launch:
     def _tail(self) -> tuple[str, ...]:
         return tail(self._log, _TAIL, self._log_began)
 
-    def _members(self, *mains: Handle) -> Members:
-        return Members(list(mains), [self._run_id], self._gated.handle.stat.start_ticks)
-
     def _take_down(self, error: BaseException) -> None:
         """Stop what was started, with its own schedule; a second Ctrl-C kills it. Then remove its record."""
         if isinstance(error, Interrupted):
-            self._host.interrupts.rearm()
+            self._host = self._host.more_patient()
             self._host.say(self._service.name, "interrupted: stopping it again; once more to kill it")
         try:
             left = self._end(self._service.schedule)
         except Interrupted:
-            self._host.interrupts.rearm()
+            self._host = self._host.more_patient()
             left = self._end(KILL)
         if left:
             if isinstance(error, CtlError):
@@ -260,7 +262,7 @@ class Launch:
         self._forget()
 
     def _end(self, schedule: Schedule) -> tuple[str, ...]:
-        ending = Ending(self._host, [self._main], self._members(self._main), schedule)
+        ending = Ending(self._host, [self._main], self._members, schedule)
         return tuple(describe(process) for process in ending.carry_out("mixed"))
 
     def _forget(self) -> None:

@@ -41,7 +41,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         identity = own_identity()
         host.records.write(Record(target=service.name, identity=identity, run_id=run_id, since=rfc3339_now()))
         try:
-            host.interrupts.check()
+            host.patience.check()
             become(program)
         except CtlError:
             host.records.remove(service.name, identity)

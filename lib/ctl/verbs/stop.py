@@ -103,6 +103,7 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
         result.survivors = ending.carry_out(mode)
     except Interrupted as error:
         result.after = "stopping"
+        error.what = f"interrupted: {_still_running(ending)}"
         result.fail(error)
     result.signals, result.escalated = ending.signals, ending.escalated
     result.changed = bool(ending.signals)
@@ -113,11 +114,17 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
         result.reason = "escalated"
 
 
+def _still_running(ending: Ending) -> str:
+    told: dict[int, str] = {sent.pid: sent.signal for sent in ending.signals}
+    left = [f"pid {main.pid} has been sent {told[main.pid]} and" for main in ending.alive() if main.pid in told]
+    return f"{', '.join(left)} still running; stop or kill it again" if left else "nothing more is signalled"
+
+
 def _report_survivors(ending: Ending, result: Result) -> None:
     listed = ", ".join(f"pid {left.pid} (state {left.state})" for left in result.survivors)
     if ending.faults:
         result.after = result.before
-        result.fail(CtlError("permission_denied", f"still alive, for they may not be signalled: {listed}"))
+        result.ok, result.reason, result.exit_code = False, "permission_denied", 4
         return
     what = f"still alive after the whole schedule: {listed}"
     if any(left.state == "D" for left in result.survivors):
