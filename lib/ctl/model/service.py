@@ -229,10 +229,7 @@ def _whole_word(value: str, found: re.Match[str]) -> str:
 
 
 def _table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T | None:
-    """`raw` as a struct of `kind` without what is faulty, after that has been noted: all of it, not just the first.
-
-    None where something that it cannot be without is missing.
-    """
+    """`raw` as a struct of `kind` without what is faulty, after that has been noted: all of it, not just the first."""
     if not isinstance(raw, dict):
         faults.append(f"{key}: expected a table, found {_shown(raw)}")
         return None
@@ -249,9 +246,9 @@ def _table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T | None:
             values[name] = understood
     values = {name: value for name, value in values.items() if value is not None}
     faults.extend(f"{key}.{name}: missing" for name, field in fields.items() if field.required and name not in raw)
-    if any(field.required and name not in values for name, field in fields.items()):
-        return None
-    return kind(**values)
+    # Only an argv is ever required. A stand-in lets the rest be checked, too; with a fault noted, nobody sees it.
+    stand_ins = {name: ("-",) for name, field in fields.items() if field.required and name not in values}
+    return kind(**values, **stand_ins)
 
 
 def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:

@@ -36,9 +36,9 @@ def _directory(text: str) -> Path:
 
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="The service, by its name.")]
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help="Services, by their names.")]
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="Services, by their names.")]
 AnyTargets = Annotated[
-    list[str] | None, typer.Argument(metavar="[TARGET]", help="Services, by their names; all if none is named.")
+    list[str] | None, typer.Argument(metavar="[TARGET...]", help="Services, by their names; all if none is named.")
 ]
 Conf = Annotated[
     Path | None,
@@ -78,6 +78,12 @@ ScheduleOption = Annotated[
     Schedule | None,
     typer.Option("--schedule", metavar="SPEC", parser=_schedule, help="Signals and seconds: TERM/30/KILL/5."),
 ]
+
+
+def require_one_schedule(schedule: Schedule | None, grace: float | None) -> None:
+    """--grace is short for a schedule. Raises BadParameter where both are given."""
+    if schedule is not None and grace is not None:
+        raise typer.BadParameter("--grace and --schedule contradict each other: give one of them")
 
 
 def require_one(targets: list[str], pid: int | None, expect_pid: int | None) -> None:

@@ -15,6 +15,7 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
+_SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 
 
 class Scan(NamedTuple):
@@ -99,6 +100,8 @@ def _arguments_of_ctl(pid: int) -> list[str] | None:
     own = _own_program()
     if own and argv[: len(own)] == own:
         return argv[len(own) :]
+    if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
+        return argv[2:]  # the launcher, before it has become Python
     script = next((index for index, word in enumerate(argv[:8]) if word.endswith("/ctl/__main__.py")), None)
     return None if script is None else argv[script + 1 :]
 

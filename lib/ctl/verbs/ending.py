@@ -69,9 +69,11 @@ class Ending:
     def _everyone(self) -> list[Seen]:
         """Each step to every process of the service."""
         everyone: list[Handle] = []
+        look = self._members.known  # just refreshed; from the second time on they are looked for again
         for signal, end in self._schedule.timeline():
             told: set[Identity] = set()
-            while everyone := [*_alive(self._mains), *self._members.refresh()]:
+            while everyone := [*_alive(self._mains), *look()]:
+                look = self._members.refresh
                 self._send([handle for handle in everyone if handle.identity not in told], signal)
                 told |= {handle.identity for handle in everyone}
                 # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.

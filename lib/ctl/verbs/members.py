@@ -26,19 +26,28 @@ class Members:
         self._known: dict[int, Handle] = {}
         self._never = table.lineage() | {1}
 
+    def known(self) -> list[Handle]:
+        """The living members found so far, the oldest first."""
+        self._forget_ended()
+        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
+
     def refresh(self) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors."""
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
             return []
         self._note_sessions()
-        strangers = self._younger_strangers()
-        self._join_relatives(strangers)
-        for pid in [pid for pid in strangers if self._carries_run_id(pid)]:
-            del strangers[pid]
-            self._join(pid)
-        self._join_relatives(strangers)  # those of the ones that only the run id showed
-        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
+        looked_at: set[int] = set()
+        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody is new.
+        while strangers := self._younger_strangers(looked_at):
+            self._join_relatives(strangers)
+            for pid in [pid for pid in strangers if self._carries_run_id(pid)]:
+                del strangers[pid]
+                self._join(pid)
+            self._join_relatives(strangers)  # those of the ones that only the run id showed
+            if self._known:
+                break
+        return self.known()
 
     def close(self) -> None:
         for handle in self._known.values():
@@ -57,13 +66,14 @@ class Members:
             if main.stat.session == main.pid and not main.is_gone:
                 self._alive_at[main.pid] = tick
 
-    def _younger_strangers(self) -> dict[int, Stat]:
-        """Who could be a member: nothing that a process started is older than itself."""
+    def _younger_strangers(self, looked_at: set[int]) -> dict[int, Stat]:
+        """Who could be a member and was not looked at before: nothing that a process started is older than itself."""
         passed_over = self._never | self._known.keys() | {main.pid for main in self._mains if not main.is_gone}
         strangers: dict[int, Stat] = {}
         for pid in procfs.pids():
-            if pid in passed_over:
+            if pid in passed_over or pid in looked_at:
                 continue
+            looked_at.add(pid)
             try:
                 stat = procfs.read_stat(pid)
             except (Gone, Forbidden):

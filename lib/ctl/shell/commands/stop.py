@@ -1,6 +1,16 @@
 from __future__ import annotations
 
-from ctl.shell.options import DryRun, ExpectPid, Grace, LockTimeout, Pid, ScheduleOption, Targets, require_one
+from ctl.shell.options import (
+    DryRun,
+    ExpectPid,
+    Grace,
+    LockTimeout,
+    Pid,
+    ScheduleOption,
+    Targets,
+    require_one,
+    require_one_schedule,
+)
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import stop as stopping
@@ -18,6 +28,7 @@ def stop(
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
     """Stop services, and wait until they are gone. Each by its own schedule; one that does not run is left alone."""
+    require_one_schedule(schedule, grace)
     require_one(targets, pid, expect_pid)
     options = stopping.StopOptions(
         schedule=schedule, grace=grace, pid=pid, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run
