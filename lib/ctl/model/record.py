@@ -21,6 +21,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     run_id: RunId | None  # CTL_RUN_ID in its environment; None for what was adopted without one
     earlier_run_ids: tuple[RunId, ...] = ()  # runs of which processes were left when this one began
     since: str  # RFC 3339
+    run_began: int = 0  # clock ticks after boot: nothing of the run is older, its main process may be younger
     forking: bool = False  # names the command of a forking service, which is still to hand over to its daemon
     ready: bool = False  # its probe has succeeded once
     adopted: bool = False  # found running, not started by ctl

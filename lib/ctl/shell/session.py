@@ -44,7 +44,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     def host(self) -> Host:
         """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say)
+        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
@@ -98,6 +98,10 @@ class Session(msgspec.Struct, kw_only=True):
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)
+
+    def _say_more(self, target: str, what: str) -> None:
+        if self.verbose:
+            write_err(render.diagnostic(target, what))
 
     def _say(self, target: str, what: str) -> None:
         if not self.quiet:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Final
+from typing import Final, NamedTuple
 
 from ctl.model.program import Program
+from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
 from ctl.system.environment import new_run_id
 from ctl.system.pidfd import open_handle, open_pidfd
@@ -17,8 +18,15 @@ _OUTPUT_KEPT: Final = 1024  # characters of a chunk of its output; it may print 
 _CHUNKS_KEPT: Final = 4
 
 
-def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_up: int) -> str | None:
-    """None where it exits 0, else one line that says what became of it.
+class Answer(NamedTuple):
+    """What a probe says, or whether a hook did its work: unknown where it could not be asked, or did not answer."""
+
+    verdict: Verdict
+    why: str = ""  # in one line; empty for a yes
+
+
+def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_up: int) -> Answer:
+    """Yes where it exits 0, no where it exits with another status.
 
     It runs as the service's user, in its environment and directory. What still runs of it when it has ended, when its
     `seconds` are over or when the descriptor `given_up` becomes readable, is killed. Should ctl itself be killed
@@ -29,7 +37,7 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
 
     path = find_executable(program, argv[0])
     if path is None:
-        return f"command {argv[0]}: not installed"
+        return Answer(UNKNOWN, f"command {argv[0]}: not installed")
     hook_id = new_run_id()
     environment = {name: value for name, value in program.environment.items() if name != "CTL_TARGET"}
     output: list[str] = []
@@ -54,14 +62,14 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
         _kill_hook(hook_id)
         running.wait()
     except sh.CommandNotFound:
-        return f"command {argv[0]}: not installed"
+        return Answer(UNKNOWN, f"command {argv[0]}: cannot be executed")
     except sh.ErrorReturnCode as error:
         if not in_time:
-            return f"command {argv[0]}: no answer in {seconds:.3g} s"
-        return f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}"
+            return Answer(UNKNOWN, f"command {argv[0]}: no answer in {seconds:.3g} s{_last_line(output)}")
+        return Answer(NO, f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}")
     except (OSError, sh.ForkException) as error:
-        return f"command {argv[0]}: cannot run: {error}"
-    return None
+        return Answer(UNKNOWN, f"command {argv[0]}: cannot run: {error}")
+    return Answer(YES)
 
 
 def _await_end(pid: int, seconds: float, given_up: int) -> bool:

@@ -20,21 +20,22 @@ from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_
 from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
 
-Say = Callable[[str, str], None]  # told (target, one line) of what a person who waits may want to know
+Say = Callable[[str, str], None]  # told (target, one line)
 
 
 class Host:
     """This machine, as one ctl sees it."""
 
-    def __init__(self, config: Config, patience: Patience, say: Say) -> None:
+    def __init__(self, config: Config, patience: Patience, say: Say, say_more: Say) -> None:
         self.config = config
         self.patience = patience
-        self.say = say
+        self.say = say  # what someone who waits will want to know
+        self.say_more = say_more  # what only someone who looks closely will
         self.records = Records(config.run_dir, config.run_source, patience)
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
-        return Host(self.config, self.patience.longer(), self.say)
+        return Host(self.config, self.patience.longer(), self.say, self.say_more)
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
         """Hold the target's lock for the block."""
@@ -121,6 +122,11 @@ class Host:
     def _real_run_dir(self) -> str:
         return os.path.realpath(self.config.run_dir)
 
+    def command_program(self, service: Service, run_id: str) -> Program:
+        """As whom and in what surroundings the service's hooks and probes run: its own, where ctl can start it."""
+        start = service.start or Start(command=("/",))
+        return self.program(start, service.name, run_id, service.file)
+
     def log_path(self, service: Service) -> Path:
         """Where its stdout and stderr go."""
         if service.start is not None and service.start.log is not None:
@@ -136,7 +142,7 @@ class Host:
         return wait.all_ended([handle.fd for handle in handles], deadline, self.patience)
 
 
-def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: Say) -> Host:
+def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: Say, say_more: Say) -> Host:
     """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning."""
     try:
         shown = os.readlink("/proc/self")
@@ -149,7 +155,7 @@ def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: 
     if not there.is_dir():
         raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
     require_trusted(config.run_dir)
-    return Host(config, patience, say)
+    return Host(config, patience, say, say_more)
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:

@@ -12,15 +12,15 @@ from typing import Final
 
 from ctl.model.program import Program
 from ctl.model.service import Drain, Ready, tcp_address
-from ctl.system.hooks import run_command
+from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
+from ctl.system.hooks import Answer, run_command
 
 _ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to be gone
-_LOG_KEPT: Final = 1 << 20  # bytes of a log in which a line is looked for at a time
+_LONGEST_LINE: Final = 1 << 16  # bytes; a longer one is looked at in parts
 
-# A probe takes the seconds it has and a descriptor that is readable when it is given up. It returns None where it is
-# positive, else one line that says why it is not.
-Probe = Callable[[float, int], str | None]
+# A probe takes the seconds it has and a descriptor that is readable when it is given up.
+Probe = Callable[[float, int], Answer]
 
 
 def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
@@ -40,17 +40,18 @@ def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
     return None
 
 
-def tcp(address: tuple[str, int], seconds: float) -> str | None:
-    """Positive where a connection is accepted."""
+def tcp(address: tuple[str, int], seconds: float) -> Answer:
+    """Yes where a connection is accepted, no where it is refused."""
     try:
         socket.create_connection(address, timeout=min(seconds, _ANSWER_WITHIN)).close()
     except OSError as error:
-        return f"tcp {address[0]}:{address[1]}: {error.strerror or error}"
-    return None
+        verdict: Verdict = NO if isinstance(error, ConnectionRefusedError) else UNKNOWN
+        return Answer(verdict, f"tcp {address[0]}:{address[1]}: {error.strerror or error}")
+    return Answer(YES)
 
 
-def http(url: str, seconds: float) -> str | None:
-    """Positive where a GET answers 2xx. Redirects and proxies are not followed: the service itself is asked."""
+def http(url: str, seconds: float) -> Answer:
+    """Yes where a GET answers 2xx. Redirects and proxies are not followed: the service itself is asked."""
     import http.client
     from urllib.parse import urlsplit
 
@@ -61,24 +62,30 @@ def http(url: str, seconds: float) -> str | None:
         connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"http {url}: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Answer(UNKNOWN, f"http {url}: {why}")
     finally:
         connection.close()
-    return None if 200 <= status < 300 else f"http {url}: answered {status}"
+    return Answer(YES) if 200 <= status < 300 else Answer(NO, f"http {url}: answered {status}")
 
 
 def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
-    """Positive where a line written after byte `since` matches."""
+    """Yes where a line written after byte `since` matches. Each call reads on where the last one ended."""
+    begun = since  # where the first line begins that has not been seen whole
 
-    def look(_seconds: float, _given_up: int) -> str | None:
+    def look(_seconds: float, _given_up: int) -> Answer:
+        nonlocal begun
         try:
             with path.open("rb") as log:
-                log.seek(max(since, path.stat().st_size - _LOG_KEPT))
-                written = log.read(_LOG_KEPT).decode(errors="replace")
+                log.seek(begun)
+                while line := log.readline(_LONGEST_LINE):
+                    if pattern.search(line.decode(errors="replace").rstrip("\r\n")):
+                        return Answer(YES)
+                    if len(line) == _LONGEST_LINE or line.endswith(b"\n"):
+                        begun += len(line)
         except OSError as error:
-            return f"log {path}: {error.strerror}"
-        found = any(pattern.search(line) for line in written.splitlines())
-        return None if found else f"log {path}: no line matches {pattern.pattern!r} yet"
+            return Answer(UNKNOWN, f"log {path}: {error.strerror}")
+        return Answer(NO, f"log {path}: no line matches {pattern.pattern!r} yet")
 
     return look
 
@@ -87,7 +94,7 @@ class Attempt:
     """A probe under way."""
 
     def __init__(self, probe: Probe, seconds: float) -> None:
-        self.problem: str | None = f"no answer in {seconds:.3g} s"
+        self.answer = Answer(UNKNOWN, f"no answer in {seconds:.3g} s")
         self.fd = os.eventfd(0, os.EFD_CLOEXEC)  # readable when the probe has ended
         self._given_up = os.eventfd(0, os.EFD_CLOEXEC)
         self._closing = threading.Lock()
@@ -107,10 +114,10 @@ class Attempt:
 
     def _run(self, probe: Probe, seconds: float) -> None:
         try:
-            problem = probe(seconds, self._given_up)
-        except Exception as error:  # noqa: BLE001 - a probe never takes ctl down: it is a no with its reason
-            problem = f"{type(error).__name__}: {error}"
+            answer = probe(seconds, self._given_up)
+        except Exception as error:  # noqa: BLE001 - a probe never takes ctl down
+            answer = Answer(UNKNOWN, f"{type(error).__name__}: {error}")
         with self._closing:
             if not self._closed:
-                self.problem = problem
+                self.answer = answer
                 os.eventfd_write(self.fd, 1)

@@ -12,6 +12,7 @@ from ctl.model.program import Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
+from ctl.model.verdict import YES
 from ctl.system.host import Host
 from ctl.system.logfile import open_log, size_of, tail
 from ctl.system.notify import NotifySocket
@@ -83,7 +84,7 @@ class Launch:
     def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
         probe = probe_of(self._service.ready, None)
-        return probe is not None and probe(_ASK_BEFORE, -1) is None
+        return probe is not None and probe(_ASK_BEFORE, -1).verdict == YES
 
     def _spawn_recorded(self, program: Program) -> None:
         account = program.account
@@ -103,6 +104,7 @@ class Launch:
                     run_id=self._run_id,
                     earlier_run_ids=self._earlier_run_ids,
                     since=rfc3339_now(),
+                    run_began=self._main.stat.start_ticks,
                     forking=self._start.type == "forking",
                 )
             )
@@ -141,21 +143,21 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        pause, problem = _FIRST_PAUSE, None
+        pause, why = _FIRST_PAUSE, "there was no time for a probe"
         while now() < self._deadline:
             attempt = Attempt(probe, self._deadline - now())
             try:
                 while not self._watch((attempt.fd,), self._deadline) and now() < self._deadline:
                     pass  # the main process of a forking service was replaced
-                problem = attempt.problem
             finally:
                 attempt.close()
-            if problem is None:
+            why = attempt.answer.why
+            if attempt.answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._watch((), min(now() + pause, self._deadline))
             pause = min(pause * 2, _LONGEST_PAUSE)
-        raise self._not_ready(f"was not ready {self._limit}: {problem or 'there was no time for a probe'}")
+        raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}

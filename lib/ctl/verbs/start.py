@@ -168,7 +168,7 @@ def _earlier_runs(located: Located, result: Result) -> tuple[str, ...]:
     """The run ids that are still carried by something although their main process has ended."""
     if located.record is None or not located.run_ids:
         return ()
-    members = Members([], located.run_ids, located.record.identity.start_ticks)
+    members = Members([], located.run_ids, 0)
     try:
         left = [seen(handle) for handle in members.refresh()]
     finally:

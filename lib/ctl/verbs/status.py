@@ -8,6 +8,7 @@ from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, State, Status
 from ctl.model.service import Service
 from ctl.model.target import Target
+from ctl.model.verdict import YES
 from ctl.system import lock
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
@@ -107,7 +108,7 @@ def _is_ready(service: Service, located: Located, uptime: float) -> bool | None:
     ready = service.ready
     if ready.tcp is not None or ready.http is not None:
         probe = probe_of(ready, None)
-        return probe is not None and probe(_PROBE_WITHIN, -1) is None
+        return probe is not None and probe(_PROBE_WITHIN, -1).verdict == YES
     record = located.record if located.source == "record" else None
     if ready.command is None and ready.log is None and not service.notifies:
         return uptime >= ready.settle

@@ -6,17 +6,18 @@ from typing import Literal
 
 import msgspec
 
-from ctl.model.errors import CtlError, Interrupted
-from ctl.model.outcome import Fault, Plan, Result, State
+from ctl.model.errors import CtlError, Interrupted, exit_code_of
+from ctl.model.outcome import Fault, Result, State
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
-from ctl.system.portrait import seen
 from ctl.system.wait import now
+from ctl.verbs.drain import drain, run_hooks
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.members import Members
+from ctl.verbs.plan import schedule_plan, with_surroundings
 
 KILL = parse_schedule("KILL/5")
 
@@ -81,11 +82,18 @@ def _end(
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
             result.reason = "planned" if mains or leftovers else "already_stopped"
-            result.plan = _plan(schedule, mode, mains, leftovers or members.refresh())
+            result.plan = schedule_plan(schedule, mode, mains, leftovers or members.refresh())
+            if done == "stopped" and mains:
+                result.plan = with_surroundings(service, result.plan)
         else:
+            gently = done == "stopped" and bool(mains)
+            if gently:
+                _before(service, host, located, result)
             result.after = "stopped"
             if mains or leftovers:
                 _carry_out(Ending(host, mains, members, schedule), mode if mains else "tree", result, done)
+            if gently and result.ok:
+                _after(service, host, located, result)
             _clean_up(service, host, located, result)
     except CtlError as error:
         result.fail(error)
@@ -94,6 +102,24 @@ def _end(
         located.close()
     result.duration_s = round(now() - began, 3)
     return result
+
+
+def _before(service: Service, host: Host, located: Located, result: Result) -> None:
+    """The hooks before the schedule, and the drain. What goes wrong is written down. Raises Interrupted."""
+    if service.stop.before or service.drain is not None:
+        program = host.command_program(service, (located.run_ids or ("",))[0])
+        result.errors += run_hooks(service, host, service.stop.before, "stop.before", program)
+        result.drained, faults = drain(service, host, located.mains, program)
+        result.errors += faults
+
+
+def _after(service: Service, host: Host, located: Located, result: Result) -> None:
+    """The hooks after the schedule. Whatever they do, the service is stopped; but one that failed must be told."""
+    if service.stop.after:
+        program = host.command_program(service, (located.run_ids or ("",))[0])
+        result.errors += run_hooks(service, host, service.stop.after, "stop.after", program)
+    if any(fault.reason == "hook_failed" for fault in result.errors):
+        result.ok, result.reason, result.exit_code = False, "hook_failed", exit_code_of("hook_failed")
 
 
 def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["stopped", "killed"]) -> None:
@@ -135,7 +161,7 @@ def _report_survivors(ending: Ending, result: Result) -> None:
 
 def _clean_up(service: Service, host: Host, located: Located, result: Result) -> None:
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
-    if not result.ok and result.reason != "interrupted":
+    if result.survivors:
         return
     record, target = located.record, result.target
     gone = [main.identity for main in located.mains if main.is_gone]
@@ -158,7 +184,7 @@ def _members_of(located: Located) -> Members:
     record = located.record
     if record is None:
         return Members(located.mains, ())
-    since = 0 if record.earlier_run_ids else record.identity.start_ticks
+    since = 0 if record.earlier_run_ids else record.run_began
     return Members(located.mains, record.run_ids, since)
 
 
@@ -178,21 +204,3 @@ def require_expected(mains: list[Handle], expected: int | None) -> None:
         raise CtlError(
             "identity_mismatch", f"its main process is pid {found}, not pid {expected}", where="--expect-pid"
         )
-
-
-def _plan(schedule: Schedule, mode: KillMode, mains: list[Handle], members: list[Handle]) -> Plan:
-    main_pids = ", ".join(str(main.pid) for main in mains)
-    everyone = ", ".join(str(handle.pid) for handle in (*mains, *members))
-    whom = everyone if mode == "tree" or not mains else main_pids
-    steps = [
-        f"{step.signal} to {whom}, then wait up to {step.wait:g} s" if step.signal else f"wait up to {step.wait:g} s"
-        for step in schedule.steps
-    ]
-    if mode == "mixed" and mains:
-        steps.append("then to what outlives it: TERM, what is left of the grace, KILL")
-    longest = schedule.longest
-    return Plan(
-        steps=tuple(steps) if mains or members else (),
-        processes=tuple(seen(handle) for handle in (*mains, *members)),
-        longest_s=None if longest == float("inf") else longest,
-    )

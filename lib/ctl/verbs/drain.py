@@ -1,0 +1,77 @@
+"""What happens around the stop schedule, and can never keep it from running: hooks before and after it, the drain."""
+
+from __future__ import annotations
+
+from ctl.model.outcome import Fault
+from ctl.model.program import Program
+from ctl.model.service import Hook, Hooks, Service
+from ctl.model.verdict import NO, YES
+from ctl.system.hooks import Answer, run_command
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle
+from ctl.system.probe import Attempt, Probe, probe_of
+from ctl.system.wait import now
+
+HOOK_TIMEOUT = 30.0  # seconds, of a hook that is written as a bare argv
+
+
+def longest(service: Service) -> float:
+    """The longest time, in seconds, that hooks and drain can add to the schedule."""
+    hooks = sum(_timeout(hook) for hook in (*service.stop.before, *service.stop.after))
+    return hooks + (service.drain.timeout if service.drain is not None else 0.0)
+
+
+def run_hooks(service: Service, host: Host, hooks: Hooks, key: str, program: Program) -> list[Fault]:
+    """Run them one after the other, each for as long as it may. Returns what went wrong. Raises Interrupted."""
+    faults: list[Fault] = []
+    for index, hook in enumerate(hooks):
+        argv = hook.command if isinstance(hook, Hook) else hook
+        host.say_more(service.name, f"{key}: {argv[0]}")
+        answer = _answer(host, _as_probe(argv, program), _timeout(hook), [])
+        if answer.verdict != YES:
+            faults.append(Fault(reason="hook_failed", what=answer.why, where=f"{service.file}, {key}[{index}]"))
+    return faults
+
+
+def drain(service: Service, host: Host, mains: list[Handle], program: Program) -> tuple[bool | None, list[Fault]]:
+    """Ask until it is drained, its time is over, or nobody is left to ask.
+
+    True only on positive evidence, False where the last answer was no, None where there was no answer: then with the
+    last error. Raises Interrupted.
+    """
+    given = service.drain
+    probe = None if given is None else probe_of(given, program)
+    if given is None or probe is None:
+        return None, []
+    deadline = now() + given.timeout
+    answer = Answer(NO, "was not asked")
+    host.say_more(service.name, f"draining, at most {given.timeout:g} s")
+    while now() < deadline:
+        answer = _answer(host, probe, deadline - now(), mains)
+        if answer.verdict == YES:
+            return True, []
+        if all(main.is_gone for main in mains):
+            return None, []
+        host.say_more(service.name, f"not drained yet: {answer.why}")
+        host.pause([main.fd for main in mains], min(now() + given.interval, deadline))
+    what = f"not drained within {given.timeout:g} s: {answer.why}"
+    drained = False if answer.verdict == NO else None
+    return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]
+
+
+def _answer(host: Host, probe: Probe, seconds: float, mains: list[Handle]) -> Answer:
+    """The probe's answer, or unknown when its time is over or the service has ended meanwhile."""
+    attempt = Attempt(probe, seconds)
+    try:
+        host.pause([attempt.fd, *(main.fd for main in mains)], now() + seconds)
+    finally:
+        attempt.close()
+    return attempt.answer
+
+
+def _as_probe(argv: tuple[str, ...], program: Program) -> Probe:
+    return lambda seconds, given_up: run_command(argv, program, seconds, given_up)
+
+
+def _timeout(hook: Hook | tuple[str, ...]) -> float:
+    return hook.timeout if isinstance(hook, Hook) else HOOK_TIMEOUT

@@ -1,0 +1,51 @@
+"""What --dry-run shows of a stop or kill: who, by which steps, for how long at most."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+
+from ctl.model.outcome import Plan
+from ctl.model.schedule import Schedule
+from ctl.model.service import Hook, Hooks, Service
+from ctl.system.pidfd import Handle
+from ctl.system.portrait import seen
+from ctl.verbs.drain import longest
+from ctl.verbs.ending import KillMode
+
+
+def with_surroundings(service: Service, plan: Plan) -> Plan:
+    """The same plan with the hooks and the drain around it."""
+
+    def named(key: str, hooks: Hooks) -> tuple[str, ...]:
+        return tuple(f"{key}: {shlex.join(hook.command if isinstance(hook, Hook) else hook)}" for hook in hooks)
+
+    drained = (f"drain, at most {service.drain.timeout:g} s",) if service.drain is not None else ()
+    steps = (
+        *named("stop.before", service.stop.before),
+        *drained,
+        *plan.steps,
+        *named("stop.after", service.stop.after),
+    )
+    total = None if plan.longest_s is None else plan.longest_s + longest(service)
+    return msgspec.structs.replace(plan, steps=steps, longest_s=total)
+
+
+def schedule_plan(schedule: Schedule, mode: KillMode, mains: list[Handle], members: list[Handle]) -> Plan:
+    """What carrying out the schedule would do, and to whom."""
+    main_pids = ", ".join(str(main.pid) for main in mains)
+    everyone = ", ".join(str(handle.pid) for handle in (*mains, *members))
+    whom = everyone if mode == "tree" or not mains else main_pids
+    steps = [
+        f"{step.signal} to {whom}, then wait up to {step.wait:g} s" if step.signal else f"wait up to {step.wait:g} s"
+        for step in schedule.steps
+    ]
+    if mode == "mixed" and mains:
+        steps.append("then to what outlives it: TERM, what is left of the grace, KILL")
+    longest = schedule.longest
+    return Plan(
+        steps=tuple(steps) if mains or members else (),
+        processes=tuple(seen(handle) for handle in (*mains, *members)),
+        longest_s=None if longest == float("inf") else longest,
+    )
