@@ -1,5 +1,6 @@
 // process_forest N MIN MAX: N idle processes whose argv looks like a JVM's, of MIN to MAX bytes each, until it is killed.
-// Half are "java", half "worker"; every tenth runs as uid 12345; process i holds -Dservice.id=svc-0000i.
+// Half are "java", half "worker"; every tenth runs as uid 12345; process i holds -Dservice.id=svc-0000i. Each has an
+// environment of 2 KB besides.
 // Needs root and a pid namespace of its own: unshare --pid --fork --kill-child --mount-proc process_forest 10000 4096 16384
 // 10,000 take about 3 s and 1 GB; 30,000 about 8 s and 3 GB (first: sysctl -w kernel.pid_max=200000).
 #define _GNU_SOURCE
@@ -12,7 +13,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { AREA = 1 << 17, LONGEST = 65000 };
+enum { AREA = 1 << 17, LONGEST = 65000, ENVIRONMENT = 2000 };
 
 static char *put(char *at, const char *text) {
     size_t size = strlen(text) + 1;
@@ -47,7 +48,13 @@ static void become(int i, int padding, const char *pad, char *area, struct prctl
     *end++ = 0;
     end = put(end, "com.example.Main");
     map.arg_start = (unsigned long)area;
-    map.arg_end = map.env_start = map.env_end = (unsigned long)end;
+    map.arg_end = map.env_start = (unsigned long)end;
+    end = put(end, "LANG=C.UTF-8");
+    end = put(end, "JAVA_TOOL_OPTIONS=");
+    memset(end - 1, '-', ENVIRONMENT);
+    end += ENVIRONMENT;
+    end[-1] = 0;
+    map.env_end = (unsigned long)end;
     if (other_user && setgid(12345)) _exit(9);
     if (prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0)) {
         if (i < 1) perror("PR_SET_MM_MAP");

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import toml
+from support import proc, toml
 from support.definition import marked
 from support.programs import Programs
-from support.reaper import Process, Reaper
+from support.reaper import MARK, Process, Reaper
 from support.waiting import TIMEOUT, wait_closed, wait_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +148,10 @@ class Sandbox:
 
     def log(self, target: str) -> Path:
         return self.log_dir / f"{target}.log"
+
+    def running(self, target: str) -> list[int]:
+        """Every process that this sandbox's ctl started for `target`, and what those have forked, zombies left out."""
+        return [pid for pid in proc.services(target) if proc.environment(pid).get(MARK) == self.reaper.mark]
 
     def pid_file(self, target: str) -> Path:
         return self.run_dir / f"{target}.pid"

@@ -13,6 +13,7 @@ import pytest
 
 from support import guard, proc
 from support import sandbox as sandbox_module
+from support.programs import Programs
 from support.reaper import MARK, SESSION, Reaper, sweep
 from support.sandbox import NOBODY_UID, PLAIN_UID, Sandbox
 from support.strace import at_each, calls, kill_at, since, was_killed
@@ -125,9 +126,13 @@ def test_killed_at_each_system_call(
         at_each(made, lambda call: pytest.fail(str(call)))
 
 
-def test_the_sweep_of_the_session_finds_what_a_test_left(reaper: Reaper) -> None:
+def test_the_sweep_of_the_session_finds_what_a_test_left(reaper: Reaper, programs: Programs) -> None:
     mark = f"{SESSION}-left"
-    with subprocess.Popen(["sleep", "1000"], env=reaper.environment({MARK: mark})) as left:
+    command = programs("ignorer")
+    with subprocess.Popen(command, env=reaper.environment({MARK: mark}), stdout=subprocess.PIPE) as left:
+        # Popen returns while the kernel is still executing the program: its environ is there once it has spoken.
+        assert left.stdout
+        assert left.stdout.readline()
         assert sweep(f"{SESSION}-lef*") == [left.pid]
         assert left.wait() == -9
 

@@ -1,0 +1,153 @@
+"""Finding a service by how it looks among 10,000 processes with the long argv of a JVM, against pgrep and its like.
+
+The processes live in a pid namespace of their own, where the timing is done too: this module is executed in there as
+PID 1 (`python -m bench.discovery ROOT MARK GROUP PAIRS PROCESSES`) and prints its report as JSON. With it the kernel
+ends all others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from bench import report
+from bench.pairs import Command
+from bench.report import Report, Skipped
+from bench.workshop import PYTHON, Workshop
+from support.programs import Programs
+from support.reaper import Process, Reaper
+from support.sandbox import ROOT, Sandbox
+from support.waiting import wait_closed
+
+GROUP = "cold discovery"
+AIM = 0.3
+FEWEST, MOST = 4096, 16384  # bytes of argv
+FOREST_USER = "12345"  # whose are one in ten, those whose number ends in 0
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+GATEWAY = "org.example.gateway.Server"
+PATIENCE = 900.0  # seconds, for all of it
+
+
+def compare(sandbox: Sandbox, pairs: int, processes: int) -> Report:
+    group = f"{GROUP} among {processes} processes"
+    if os.geteuid() != 0:
+        return Report((), (Skipped(group, "all", "needs root: a pid namespace with processes of two users"),))
+    if not all(shutil.which(program) for program in ("unshare", "pgrep")):
+        return Report((), (Skipped(group, "all", "needs unshare and pgrep"),))
+    for program in ("idle", "process_forest"):
+        sandbox.programs.path(program)  # compiled out here
+    inside = [str(sandbox.root), sandbox.reaper.mark, group, str(pairs), str(processes)]
+    inner = sandbox.reaper.start(
+        [*NAMESPACE, PYTHON, "-m", __name__, *inside], ready=None, env={"PYTHONPATH": str(ROOT / "tests")}
+    )
+    assert inner.out
+    wait_closed([inner.out], PATIENCE)
+    if inner.wait() != 0:
+        return Report((), (Skipped(group, "all", f"the namespace ended with exit {inner.wait()}, see above"),))
+    return report.load(json.loads("\n".join(inner.out.seen)))
+
+
+def in_namespace(sandbox: Sandbox, group: str, pairs: int, processes: int) -> Report:
+    """All comparisons, as PID 1."""
+    sandbox.reaper.start(sandbox.programs("process_forest", processes, FEWEST, MOST), timeout=PATIENCE)
+    shop = Workshop(group, sandbox, pairs)
+    _by_argv(shop)
+    _by_what_ctl_left(shop)
+    _by_executable(shop)
+    _nobody(shop)
+    _kill(shop)
+    return shop.report
+
+
+def _by_argv(shop: Workshop) -> None:
+    """One that is in the forest, by the part of its argv that is its own."""
+    target, of_user = (rf"service\.id=svc-{number:05d}" for number in (42, 40))
+    start_jvm(shop.sandbox, GATEWAY)
+    for name, what, match, pattern in (
+        ("cmdline", "match.cmdline", {"cmdline": target}, target),
+        ("bounded", r"match.cmdline that begins with \b", {"cmdline": r"\bsvc-00042\b"}, target),
+        ("java-main", "match.java_main", {"java_main": GATEWAY}, GATEWAY),
+        ("user", "match.cmdline and user", {"cmdline": of_user, "user": FOREST_USER}, of_user),
+    ):
+        shop.sandbox.define(name, {"match": match})
+        own, pgrep = Command(shop.ctl("status", name)), Command(("pgrep", "-f", pattern))
+        shop.compare(f"status by {what}", own, "pgrep -f", pgrep, aim=AIM)
+    pgrep = Command(("pgrep", "-u", FOREST_USER, "-f", of_user))
+    shop.compare("status by match.cmdline and user", Command(shop.ctl("status", "user")), "pgrep -u -f", pgrep)
+
+
+def _by_what_ctl_left(shop: Workshop) -> None:
+    """No match rules, and the record lost: CTL_TARGET in the environment is all there is. Then with its record."""
+    name = "marked"
+    shop.sandbox.define(name, {"start": {"command": [idle(shop), name]}, "ready": {"settle": 0.0}})
+    shop.do("start", name)
+    pid_file, record = shop.sandbox.pid_file(name), shop.sandbox.record(name)
+    kept = {path: path.read_bytes() for path in (pid_file, record)}
+    for path in kept:
+        path.unlink()
+    own, pgrep = Command(shop.ctl("status", name)), Command(("pgrep", "-f", f"{idle(shop)} {name}"))
+    shop.compare("status by CTL_TARGET, its record lost", own, "pgrep -f", pgrep, aim=AIM)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    peer = Command(("start-stop-daemon", "--status", "--pidfile", str(pid_file)))
+    shop.compare("status by its record", own, "pgrep -f", pgrep)
+    shop.compare("status by its record", own, "start-stop-daemon --status --pidfile", peer)
+
+
+def _by_executable(shop: Workshop) -> None:
+    program = shop.sandbox.tmp / "a-program-of-its-own"
+    shutil.copy(idle(shop), program)
+    shop.sandbox.reaper.start([program])
+    shop.sandbox.define("executable", {"match": {"executable": str(program)}})
+    own = Command(shop.ctl("status", "executable"))
+    peer = Command(("start-stop-daemon", "--status", "--exec", str(program)))
+    shop.compare("status by match.executable", own, "start-stop-daemon --status --exec", peer)
+
+
+def _nobody(shop: Workshop) -> None:
+    nobody = "an-id-that-nobody-has"
+    shop.sandbox.define("nobody", {"match": {"cmdline": nobody}})
+    pgrep = Command(("pgrep", "-f", nobody), exits=(1,))
+    shop.compare("status, not running", Command(shop.ctl("status", "nobody"), exits=(3,)), "pgrep -f", pgrep, aim=AIM)
+    shop.compare("kill, not running", Command(shop.ctl("kill", "nobody")), "pgrep -f", pgrep, aim=AIM)
+
+
+def _kill(shop: Workshop) -> None:
+    """Started anew for each run, by nobody that ctl knows of."""
+    name = "to-be-killed"
+    main = "org.example.killed.Server"
+    shop.sandbox.define(name, {"match": {"cmdline": main}})
+    pkill = ("pkill", "-KILL", "-f", main)
+
+    def start() -> None:
+        start_jvm(shop.sandbox, main)
+
+    own = Command(shop.ctl("kill", name), before=start)
+    shop.compare("kill by match.cmdline", own, "pkill -KILL -f", Command(pkill, before=start), aim=AIM)
+
+
+def start_jvm(sandbox: Sandbox, main: str) -> Process:
+    """What looks like a JVM, to whoever reads its argv."""
+    argv = ["/usr/lib/jvm/java-17/bin/java", "-Xmx8g", "-cp", "/opt/app/lib/*", main]
+    return sandbox.reaper.start(argv, executable=sandbox.programs.path("idle"))
+
+
+def idle(shop: Workshop) -> str:
+    return str(shop.sandbox.programs.path("idle"))
+
+
+def _main(root: str, mark: str, group: str, pairs: str, processes: str) -> None:
+    assert os.getpid() == 1, "only as PID 1 of a namespace of its own"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
+    with Reaper(mark) as reaper:
+        sandbox = Sandbox(Path(root), reaper, Programs(Path(root) / "programs"))
+        found = in_namespace(sandbox, group, int(pairs), int(processes))
+    print(json.dumps(report.dump(found)))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

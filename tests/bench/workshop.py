@@ -1,0 +1,64 @@
+"""What every comparison stands on: a sandbox, the peers that this machine has, and the rows that come out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench.pairs import Command, Unexpected, in_turn
+from bench.report import Report, Row, Skipped, Unit, row
+from support.reaper import PATH
+from support.sandbox import CTL, ROOT, Sandbox
+
+PYTHON = ROOT / ".venv" / "bin" / "python"
+
+
+class Workshop:
+    """One group of comparisons. They share a sandbox; whatever they start, the sandbox's reaper ends."""
+
+    def __init__(self, group: str, sandbox: Sandbox, pairs: int) -> None:
+        self.group, self.sandbox, self.pairs = group, sandbox, pairs
+        self.environment = sandbox.environment()
+        self._rows: list[Row] = []
+        self._skipped: list[Skipped] = []
+
+    def ctl(self, *arguments: str) -> tuple[str | Path, ...]:
+        return (CTL, *arguments)
+
+    def do(self, *arguments: str) -> None:
+        """ctl, not timed. Raises Unexpected."""
+        done = self.sandbox.ctl(*arguments)
+        if done.rc != 0:
+            raise Unexpected(str(done))
+
+    def compare(
+        self,
+        what: str,
+        own: Command,
+        against: str,
+        other: Command,
+        *,
+        aim: float | None = None,
+        unit: Unit = "x",
+    ) -> None:
+        """Time the two and keep the row. What cannot be compared is noted, and the rest goes on."""
+        program = str(other.argv[0])
+        if shutil.which(program, path=PATH) is None:
+            self.skip(f"{what}, against {against}", f"{program} is not installed")
+            return
+        print(f"{self.group}: {what}, against {against}", file=sys.stderr, flush=True)
+        try:
+            timed = in_turn(own, other, self.pairs, self.environment)
+        except Unexpected as error:
+            print(error, file=sys.stderr, flush=True)
+            self.skip(f"{what}, against {against}", "something went wrong, see above")
+        else:
+            self._rows.append(row(self.group, what, against, timed, aim=aim, unit=unit))
+
+    def skip(self, what: str, why: str) -> None:
+        self._skipped.append(Skipped(self.group, what, why))
+
+    @property
+    def report(self) -> Report:
+        return Report(tuple(self._rows), tuple(self._skipped))
