@@ -17,7 +17,7 @@ SIGNALS: Final = (
 _BY_NUMBER: Final = dict(enumerate(SIGNALS, start=1))
 _REALTIME: Final = re.compile(r"RTMIN(\+([1-9]|[12]\d|30))?")
 _NOT_TO_STOP_WITH: Final = {"STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG"}
-_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 DEFAULT: Final = "TERM/30/KILL/5"
 LONGEST_WAIT: Final = 7 * 24 * 3600.0  # seconds; longer is a slip of the keyboard, and "forever" says it plainly
 
@@ -121,7 +121,7 @@ def with_grace(schedule: Schedule, grace: float) -> Schedule:
 def signal_name(text: str) -> str:
     """The signal's name without SIG, from TERM, SIGTERM, -TERM, 15 or -15. Raises BadSchedule."""
     bare = text.removeprefix("-").upper().removeprefix("SIG")
-    if bare.isascii() and bare.isdigit():
+    if bare.isascii() and bare.isdigit() and len(bare) < 4:
         named = _BY_NUMBER.get(int(bare))
         if named is None:
             raise BadSchedule(f"{text!r} is no signal's number (1 to {len(SIGNALS)})")

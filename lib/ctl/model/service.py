@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -22,7 +21,7 @@ _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UMASK = re.compile(r"0?[0-7]{1,3}")
 _PLACEHOLDER = re.compile(r"\{(name|instance|target|run_dir|log_dir)\}")
 _TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})")
-_HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:[0-9]{1,5})?(/\S*)?")
+_HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?(/\S*)?")
 # What setrlimit(2) knows on Linux; "infinity" lifts a limit.
 LIMITS = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
@@ -266,6 +265,9 @@ def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:
         near = did_you_mean(value, choices) if isinstance(value, str) else ""
         faults.append(f"{path}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {_shown(value)}{near}")
         return None
+    if isinstance(value, str) and "\0" in value:
+        faults.append(f"{path}: holds a NUL")
+        return None
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -299,7 +301,7 @@ def _pattern(text: str | None, key: str, faults: list[str]) -> re.Pattern[str] |
         return None
     try:
         found = re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         faults.append(f"{key}: {text!r} is no regular expression: {error}")
         return None
     if text and found.search(""):
@@ -341,8 +343,8 @@ def _check_limits(limits: dict[str, int | str], faults: list[str]) -> None:
     for name, value in limits.items():
         if name not in LIMITS:
             faults.append(f"start.limits.{name}: no such limit{did_you_mean(name, LIMITS)}")
-        elif value != "infinity" and (isinstance(value, str) or value < 0):
-            faults.append(f'start.limits.{name}: expected a number from 0 or "infinity", found {value!r}')
+        elif value != "infinity" and (isinstance(value, str) or not 0 <= value < 2**63):
+            faults.append(f'start.limits.{name}: expected a number from 0 or "infinity", found {_shown(value)}')
 
 
 def _check_environment(environment: dict[str, str], faults: list[str]) -> None:
@@ -361,8 +363,8 @@ def _check_ready(ready: Ready, faults: list[str]) -> None:
         faults.append(f"ready: one probe at most, found {' and '.join(probes)}")
     _check_probe(ready, "ready", faults)
     _positive({"ready.timeout": ready.timeout}, faults)
-    if not 0 <= ready.settle < math.inf:
-        faults.append(f"ready.settle: expected 0 or more seconds, found {ready.settle:g}")
+    if not 0 <= ready.settle <= schedules.LONGEST_WAIT:
+        faults.append(f"ready.settle: expected 0 or more seconds, at most a week, found {ready.settle:g}")
 
 
 def _check_match(match: Match, faults: list[str]) -> None:
@@ -407,7 +409,8 @@ def _check_probe(probe: Ready | Drain, key: str, faults: list[str]) -> None:
             tcp_address(probe.tcp)
         except ValueError as error:
             faults.append(f'{key}.tcp: {error}, such as "127.0.0.1:8080"')
-    if probe.http is not None and not _HTTP.fullmatch(probe.http):
+    found = _HTTP.fullmatch(probe.http) if probe.http is not None else None
+    if probe.http is not None and (found is None or not 0 < int(found["port"] or 80) < 65536):
         faults.append(f"{key}.http: expected http://HOST[:PORT]/PATH, found {probe.http!r}")
     if probe.command is not None:
         _check_argv(probe.command, f"{key}.command", faults)
@@ -435,7 +438,7 @@ def _absolute(paths: dict[str, str | None], faults: list[str]) -> None:
 
 def _positive(values: dict[str, float], faults: list[str]) -> None:
     faults.extend(
-        f"{key}: expected more than 0 seconds, found {value:g}"
+        f"{key}: expected more than 0 seconds, at most a week, found {value:g}"
         for key, value in values.items()
-        if not 0 < value < math.inf
+        if not 0 < value <= schedules.LONGEST_WAIT
     )

@@ -31,7 +31,7 @@ def main() -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours is one line too
-        code = _fault(error)
+        code = _fault(error, arguments)
     return _flushed(int(code or 0))
 
 
@@ -75,29 +75,33 @@ def _ctl(
 
 
 def _usage(error: TyperException, arguments: list[str]) -> int:
-    verb = arguments[0] if arguments and arguments[0] in VERBS else None
     if type(error).__name__ == "NoArgsIsHelpError":
         write_err(error.format_message())
         return 2
+    verb = _verb(arguments)
     what = error.format_message().rstrip(".")
-    fault = CtlError("usage", what, where=f"see ctl {verb} --help" if verb else "see ctl --help")
-    session = Session(
-        verb=verb or "", conf=None, run_dir=None, as_json="--json" in arguments, quiet=False, verbose=False
-    )
-    return session.fail(fault)
+    return _fail(CtlError("usage", what, where=f"see ctl {verb} --help" if verb else "see ctl --help"), arguments)
 
 
-def _fault(error: Exception) -> int:
+def _fault(error: Exception, arguments: list[str]) -> int:
     import traceback
 
     if variable("CTL_DEBUG"):
         traceback.print_exception(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    write_err(
-        f"ctl: a fault in ctl itself: {type(error).__name__}: {error} "
-        f"({frame.filename}:{frame.lineno}; with CTL_DEBUG=1 the whole trace is shown)"
-    )
-    return 199
+    what = f"a fault in ctl itself: {type(error).__name__}: {error}"
+    where = f"{frame.filename}:{frame.lineno}; CTL_DEBUG=1 shows the trace"
+    return _fail(CtlError("internal", what, where=where), arguments)
+
+
+def _fail(error: CtlError, arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    session = Session(verb=_verb(arguments), conf=None, run_dir=None, as_json=as_json, quiet=False, verbose=False)
+    return session.fail(error)
+
+
+def _verb(arguments: list[str]) -> str:
+    return arguments[0] if arguments and arguments[0] in VERBS else ""
 
 
 def _flushed(code: int) -> int:

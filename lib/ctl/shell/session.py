@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -85,7 +86,10 @@ class Session(msgspec.Struct, kw_only=True):
         self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
     def _print(self, document: Document) -> None:
-        write_out(msgspec.json.encode(document).decode())
+        try:
+            write_out(msgspec.json.encode(document).decode())
+        except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
+            write_out(json.dumps(msgspec.to_builtins(document)))
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):

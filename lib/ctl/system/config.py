@@ -113,7 +113,13 @@ def _run_dir(option: Path | None, conf_dir: Path, settings: Settings) -> tuple[P
 def _state(name: str, of_root: Path) -> Path:
     if os.geteuid() == 0:
         return of_root
-    return Path(os.path.expanduser("~/.local/state/ctl")) / name
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        what = (
+            f"user {os.geteuid()} has no home directory for it: give --run-dir or $CTL_RUN_DIR, and log_dir in ctl.toml"
+        )
+        raise CtlError("bad_config", what, where=f"the {name} directory")
+    return Path(home, ".local/state/ctl", name)
 
 
 def _settings(file: Path) -> Settings:
@@ -145,7 +151,7 @@ def _read_toml(file: Path, missing: Any) -> dict[str, Any]:
     require_trusted(file)
     try:
         return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, numbers or tables beyond all bounds
         raise CtlError("bad_config", f"is not TOML: {error}", where=str(file)) from None
 
 

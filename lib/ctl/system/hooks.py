@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Final, NamedTuple
+import signal
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from ctl.model.program import Program
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
 from ctl.system.environment import new_run_id
-from ctl.system.pidfd import open_handle, open_pidfd
+from ctl.system.members import Members
+from ctl.system.pidfd import open_pidfd
 from ctl.system.spawn import become_user, find_executable
 
 _MARK: Final = "CTL_HOOK_ID"
 _OUTPUT_KEPT: Final = 1024  # characters of a chunk of its output; it may print megabytes
 _CHUNKS_KEPT: Final = 4
+_CLEAN_UP_WITHIN: Final = 1.0  # seconds for what was killed to be gone
 
 
 class Answer(NamedTuple):
@@ -38,52 +41,77 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
     path = find_executable(program, argv[0])
     if path is None:
         return Answer(UNKNOWN, f"command {argv[0]}: not installed")
-    hook_id = new_run_id()
+    hook_id, began = new_run_id(), int(procfs.ticks_now())
     environment = {name: value for name, value in program.environment.items() if name != "CTL_TARGET"}
     output: list[str] = []
     in_time = True
     try:
-        running = sh.Command(path)(
-            *argv[1:],
-            _bg=True,
-            _bg_exc=False,
-            _return_cmd=True,
-            _new_session=True,
-            _tty_out=False,
-            _decode_errors="replace",
-            _out=lambda chunk: _keep(output, chunk),
-            _err=lambda chunk: _keep(output, chunk),
-            _env=environment | {_MARK: hook_id},
-            _cwd=program.directory,
-            # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
-            _preexec_fn=lambda: become_user(program.account, program.umask),
-        )
-        in_time = _await_end(running.pid, seconds, given_up)
-        _kill_hook(hook_id)
+        with open(os.devnull, "rb") as nothing:
+            running = _launch(sh.Command(path), argv, program, environment | {_MARK: hook_id}, nothing, output)
+        in_time = _ends_in_time(running.pid, seconds, given_up)
+        _kill_hook(hook_id, began)
         running.wait()
     except sh.CommandNotFound:
-        return Answer(UNKNOWN, f"command {argv[0]}: cannot be executed")
+        problem = "cannot be executed" if os.path.exists(path) else "not installed"
+        return Answer(UNKNOWN, f"command {argv[0]}: {problem}")
     except sh.ErrorReturnCode as error:
         if not in_time:
             return Answer(UNKNOWN, f"command {argv[0]}: no answer in {seconds:.3g} s{_last_line(output)}")
         return Answer(NO, f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}")
     except (OSError, sh.ForkException) as error:
-        return Answer(UNKNOWN, f"command {argv[0]}: cannot run: {error}")
+        why = str(error).strip().splitlines()[-1].rpartition("] ")[2]  # of what sh tells, the line of the exception
+        return Answer(UNKNOWN, f"command {argv[0]}: cannot be executed: {why}")
     return Answer(YES)
 
 
-def _await_end(pid: int, seconds: float, given_up: int) -> bool:
-    """Wait for the end of our child. False where its time was over, or it was given up, before."""
+def _launch(
+    command: Any,
+    argv: tuple[str, ...],
+    program: Program,
+    environment: dict[str, str],
+    stdin: BinaryIO,
+    output: list[str],
+) -> Any:
+    def become() -> None:
+        # sh ignores HUP in what it runs in the background, and Python XFSZ: neither is meant for the command.
+        for signum in (signal.SIGHUP, signal.SIGXFSZ):
+            signal.signal(signum, signal.SIG_DFL)
+        # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
+        become_user(program.account, program.umask)
+
+    return command(
+        *argv[1:],
+        _in=stdin,
+        _out=lambda chunk: _keep(output, chunk),
+        _err=lambda chunk: _keep(output, chunk),
+        _bg=True,
+        _bg_exc=False,
+        _return_cmd=True,
+        _new_session=True,
+        _tty_out=False,
+        _decode_errors="replace",
+        _env=environment,
+        _cwd=program.directory,
+        _preexec_fn=become,
+    )
+
+
+def _ends_in_time(pid: int, seconds: float, given_up: int) -> bool:
     pidfd = open_pidfd(pid)
     if pidfd is None:
         return True
     try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.register(given_up, select.POLLIN)
-        return pidfd in {fd for fd, _ in poll.poll(seconds * 1000)}
+        return _await_end(pidfd, seconds, given_up)
     finally:
         os.close(pidfd)
+
+
+def _await_end(pidfd: int, seconds: float, *given_up: int) -> bool:
+    """Wait for the end of a process. False where its time was over, or it was given up, before."""
+    poll = select.poll()
+    for fd in (pidfd, *given_up):
+        poll.register(fd, select.POLLIN)
+    return pidfd in {fd for fd, _ in poll.poll(seconds * 1000)}
 
 
 def _keep(output: list[str], chunk: str) -> None:
@@ -96,17 +124,14 @@ def _last_line(output: list[str]) -> str:
     return f": {lines[-1]}" if lines else ""
 
 
-def _kill_hook(hook_id: str) -> None:
-    """Kill what carries this id, wherever it went."""
-    for pid in procfs.pids():
-        try:
-            if procfs.read_variable(pid, _MARK) != hook_id:
-                continue
-            handle = open_handle(pid)
-            if handle is None:
-                continue
-            with handle:
-                if procfs.read_variable(pid, _MARK) == hook_id:
-                    handle.send("KILL")
-        except (procfs.Gone, procfs.Forbidden):
-            continue
+def _kill_hook(hook_id: str, since_ticks: int) -> None:
+    """Kill what carries this id, wherever it went, and what that has started meanwhile."""
+    members = Members([], [hook_id], since_ticks, _MARK)
+    try:
+        while left := members.refresh():
+            for member in left:
+                member.send("KILL")
+            if not all(_await_end(member.fd, _CLEAN_UP_WITHIN) for member in left):
+                break  # in a state in which nothing can be killed
+    finally:
+        members.close()

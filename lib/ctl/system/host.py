@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ctl.model.errors import CtlError
@@ -14,6 +15,7 @@ from ctl.model.service import Service, Start
 from ctl.system import lock, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
+from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle
 from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
@@ -37,8 +39,18 @@ class Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
         return Host(self.config, self.patience.longer(), self.say, self.say_more)
 
+    @contextmanager
+    def locked_to_start(self, target: str, verb: str, timeout: float) -> Iterator[None]:
+        """Hold the target's lock for the block; without it, nobody could be kept from starting it, too."""
+        self.records.prepare()
+        with self.locked(target, verb, timeout) as held:
+            if not held:
+                where = str(self.records.lock_file(target))
+                raise CtlError("failed", "cannot lock the service: its run directory is full or read-only", where=where)
+            yield
+
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
-        """Hold the target's lock for the block."""
+        """Hold the target's lock for the block, where it can be held at all: a stop goes on without it."""
         return lock.locked(
             self.records.lock_file(target),
             verb,
@@ -150,11 +162,14 @@ def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: 
         raise CtlError("failed", "/proc is not mounted") from None
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
-    config = load_config(conf, run_dir)
-    there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
-    if not there.is_dir():
-        raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
-    require_trusted(config.run_dir)
+    try:
+        config = load_config(conf, run_dir)
+        there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
+        if not there.is_dir():
+            raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
+        require_trusted(config.run_dir)
+    except OSError as error:
+        raise failure(error, f"cannot use {error.filename}", otherwise="bad_config") from None
     return Host(config, patience, say, say_more)
 
 
@@ -174,6 +189,6 @@ def _base_environment(account: Account | None) -> dict[str, str]:
 
 def _from_systemd(text: str) -> BarePid:
     """The main process that systemd.exec(5) names in ExecStop= and ExecReload=."""
-    if not (text.isascii() and text.isdigit() and 1 < int(text) <= LARGEST_PID):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 < int(text) <= LARGEST_PID):
         raise Refused(f"holds {text[:24]!r}, not one process id")
     return BarePid(int(text), None)

@@ -20,7 +20,7 @@ TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
 _NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
 _DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
-_EXEC_READS: Final = 8
+_EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM)
 
@@ -106,11 +106,8 @@ def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | 
     The environment is empty for a moment while a process executes a program; with `wait_for_exec` that moment is given.
     """
     raw = _read_environ(pid)
-    for _ in range(_EXEC_READS if wait_for_exec else 0):
-        if raw != b"":
-            break
-        os.sched_yield()
-        raw = _read_environ(pid)
+    if raw == b"" and wait_for_exec:
+        raw = _environ_after_exec(pid)
     if raw is None:
         return None
     start = f"{name}=".encode()
@@ -192,7 +189,7 @@ def parents(pid: int) -> Iterator[int]:
 
 def read_locks() -> list[str]:
     """The lines of proc_locks(5)."""
-    return (_read("/proc/locks") or b"").decode().splitlines()
+    return _read_list("/proc/locks").decode().splitlines()
 
 
 def hides_others() -> bool:
@@ -200,7 +197,7 @@ def hides_others() -> bool:
     if os.geteuid() == 0:
         return False
     hidden = False
-    for line in (_read("/proc/self/mountinfo") or b"").splitlines():
+    for line in _read_list("/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(b" - ")
         kind, _, options = after.split(b" ", 2)
         if before.split(b" ")[4] == b"/proc" and kind == b"proc":
@@ -268,6 +265,14 @@ def _read_environ(pid: int) -> bytes | None:
         return _read_of_another_thread(pid, "environ")
 
 
+def _environ_after_exec(pid: int) -> bytes | None:
+    """While a process executes a program, it has neither arguments nor an environment. That is over in no time."""
+    until = time.monotonic() + _EXEC_TAKES
+    while time.monotonic() < until and not _read_cmdline(pid) and read_stat(pid).state not in "ZX":
+        os.sched_yield()
+    return _read_environ(pid)
+
+
 def _read_of_another_thread(pid: int, name: str) -> bytes | None:
     """A process whose first thread has ended before the others shows what they share only under their ids."""
     for thread in _other_threads(pid):
@@ -295,14 +300,13 @@ def _status_field(pid: int, name: bytes) -> list[bytes]:
 
 
 def _read(path: str) -> bytes | None:
-    """The whole file, None where it may not be read. Raises Gone."""
+    """A file of one process, None where it may not be read. Raises Gone."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             content = os.read(fd, _CHUNK)
             if len(content) == _CHUNK:
-                while more := os.read(fd, _CHUNK):
-                    content += more
+                content += _rest(fd)
             return content
         finally:
             os.close(fd)
@@ -312,3 +316,19 @@ def _read(path: str) -> bytes | None:
         if error.errno in _FORBIDDEN:
             return None
         raise
+
+
+def _read_list(path: str) -> bytes:
+    """A file with a line for each of many things: the kernel hands it out a page at a time, whatever is asked for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _rest(fd)
+    finally:
+        os.close(fd)
+
+
+def _rest(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, _CHUNK):
+        parts.append(part)
+    return b"".join(parts)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
+from ctl.model.errors import CtlError
 from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.record import Record
 from ctl.system.failure import failure
@@ -84,20 +85,37 @@ class Records:
 
     def write(self, record: Record) -> None:
         """Write record and pid file, each whole, so that whatever is read is true. Raises CtlError."""
-        target = record.target
         try:
-            with self._guarded():
-                _replace(self.record_file(target), msgspec.json.encode(record) + b"\n")
-                # Pid 1, a container's first process, is in no pid file that anyone would believe.
-                if record.identity.pid > 1:
-                    _replace(self.pid_file(target), b"%d\n" % record.identity.pid)
+            with self._guarded(record.target):
+                self._write(record)
         except OSError as error:
-            raise failure(
-                error,
-                "cannot write the record of the service",
-                where=f"{self.run_dir}, {error.filename2 or error.filename or 'record'}",
-                target=target,
-            ) from None
+            raise self._not_written(error, record.target) from None
+
+    def update(self, record: Record) -> bool:
+        """Write the record in the place of an earlier one of the same run. Returns False where that is gone.
+
+        Raises CtlError.
+        """
+        try:
+            with self._guarded(record.target):
+                earlier = _or_none(lambda: self.read(record.target))
+                if earlier is None or earlier.run_id != record.run_id:
+                    return False
+                self._write(record, pid_changed=earlier.identity.pid != record.identity.pid)
+                return True
+        except OSError as error:
+            raise self._not_written(error, record.target) from None
+
+    def _write(self, record: Record, *, pid_changed: bool = True) -> None:
+        # The record last: a pid file without its record is judged by itself, but not one beside another record.
+        # Pid 1, a container's first process, is in no pid file that anyone would believe.
+        if pid_changed and record.identity.pid > 1:
+            _replace(self.pid_file(record.target), b"%d\n" % record.identity.pid)
+        _replace(self.record_file(record.target), msgspec.json.encode(record) + b"\n")
+
+    def _not_written(self, error: OSError, target: str) -> CtlError:
+        where = f"{self.run_dir}, {error.filename2 or error.filename or 'record'}"
+        return failure(error, "cannot write the record of the service", where=where, target=target)
 
     def remove(self, target: str, identity: Identity) -> bool:
         """Remove record and pid file if they (still) name this process. Returns whether something was removed.
@@ -115,7 +133,7 @@ class Records:
 
     def _remove(self, target: str, is_meant: Callable[[Record], bool], pid: int) -> bool:
         try:
-            with self._guarded():
+            with self._guarded(target):
                 record = _or_none(lambda: self.read(target))
                 bare = _or_none(lambda: self.read_pid(target))
                 if record is not None and not is_meant(record):
@@ -128,9 +146,9 @@ class Records:
         except OSError as error:
             raise failure(error, "cannot remove the record", where=str(error.filename), target=target) from None
 
-    def _guarded(self) -> AbstractContextManager[bool]:
+    def _guarded(self, target: str) -> AbstractContextManager[bool]:
         """Kill waits for no target's lock, so compare-and-remove needs one of its own against start's write."""
-        return locked(self.run_dir / ".records.lock", "records", _BRIEF, self._patience)
+        return locked(self.run_dir / f".{target}.lock", "records", _BRIEF, self._patience)
 
 
 def read_pid_file(path: Path, owner: int | None) -> BarePid | None:

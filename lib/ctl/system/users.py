@@ -44,4 +44,4 @@ def gid_of(group: str, where: str) -> int:
 
 def _is_id(text: str) -> bool:
     """Whether it is a number that can be a user or group: (uid_t) -1 means "no change" to the kernel, setresuid(2)."""
-    return text.isascii() and text.isdigit() and int(text) < 2**32 - 1
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**32 - 1

@@ -53,7 +53,7 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
         if all(main.is_gone for main in mains):
             return None, []
         host.say_more(service.name, f"not drained yet: {answer.why}")
-        host.pause([main.fd for main in mains], min(now() + given.interval, deadline))
+        host.pause(_fds(mains), min(now() + given.interval, deadline))
     what = f"not drained within {given.timeout:g} s: {answer.why}"
     drained = False if answer.verdict == NO else None
     return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]
@@ -63,10 +63,15 @@ def _answer(host: Host, probe: Probe, seconds: float, mains: list[Handle]) -> An
     """The probe's answer, or unknown when its time is over or the service has ended meanwhile."""
     attempt = Attempt(probe, seconds)
     try:
-        host.pause([attempt.fd, *(main.fd for main in mains)], now() + seconds)
+        host.pause([attempt.fd, *_fds(mains)], now() + seconds)
     finally:
         attempt.close()
     return attempt.answer
+
+
+def _fds(mains: list[Handle]) -> list[int]:
+    """To notice the end of those that have not ended."""
+    return [main.fd for main in mains if not main.is_gone]
 
 
 def _as_probe(argv: tuple[str, ...], program: Program) -> Probe:

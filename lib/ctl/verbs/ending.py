@@ -11,10 +11,10 @@ from ctl.model.identity import Identity
 from ctl.model.outcome import Fault, Seen, Signalled
 from ctl.model.schedule import Schedule
 from ctl.system.host import Host
+from ctl.system.members import Members
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
 from ctl.system.wait import now
-from ctl.verbs.members import Members
 
 KillMode = Literal["mixed", "process", "tree"]
 
@@ -40,9 +40,9 @@ class Ending:
         """Whether KILL was needed although the schedule began with something gentler."""
         return self._schedule.first_signal != "KILL" and any(sent.signal == "KILL" for sent in self.signals)
 
-    def alive(self) -> list[Handle]:
-        """The main processes that are there."""
-        return _alive(self._mains)
+    def left(self) -> list[Seen]:
+        """Who is there now, as far as is known."""
+        return _seen([*_alive(self._mains), *self._members.known()])
 
     def carry_out(self, mode: KillMode) -> list[Seen]:
         """The schedule, by kill mode. Returns who is still alive after it, which is an empty list when all went well.

@@ -15,6 +15,7 @@ from ctl.model.service import Service, Start
 from ctl.model.verdict import YES
 from ctl.system.host import Host
 from ctl.system.logfile import open_log, size_of, tail
+from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
@@ -24,7 +25,6 @@ from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
-from ctl.verbs.members import Members
 from ctl.verbs.stop import KILL
 
 _FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
@@ -72,7 +72,7 @@ class Launch:
             self._gated.open()
             try:
                 self._become_ready(self._probe(program), answered_before)
-                self._write(msgspec.structs.replace(self._record, ready=True))
+                self._update(msgspec.structs.replace(self._record, ready=True))
             except BaseException as error:
                 self._take_down(error)
                 raise
@@ -115,6 +115,12 @@ class Launch:
 
     def _write(self, record: Record) -> None:
         self._host.records.write(record)
+        self._record = record
+
+    def _update(self, record: Record) -> None:
+        """A kill waits for no lock: the record that it has removed must not come back."""
+        if not self._host.records.update(record):
+            raise self._not_ready("was killed while starting")
         self._record = record
 
     def _probe(self, program: Program) -> Probe | None:
@@ -215,7 +221,7 @@ class Launch:
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
-        self._write(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
+        self._update(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
 
     def _watch(self, fds: Iterable[int], until: float) -> bool:
         """Wait for one of `fds`. Returns whether one became readable. Raises CtlError when the service ends."""

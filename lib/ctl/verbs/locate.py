@@ -10,6 +10,7 @@ from ctl.model.match import Rules
 from ctl.model.outcome import Claim, ClaimVerdict
 from ctl.model.record import Record
 from ctl.model.service import Service
+from ctl.model.target import parse_target
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system import procfs, table
 from ctl.system.host import Host
@@ -64,7 +65,7 @@ def locate(service: Service, host: Host, given_pid: int | None = None) -> Locate
         claims.append(claim)
         if handle is not None:
             return Located([handle], claims, record, claim.source, None)
-    return _by_table(service, rules, record, claims)
+    return _by_table(service, host, rules, record, claims)
 
 
 def _by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None, Handle | None]:
@@ -185,13 +186,13 @@ def _given(pid: int, rules: Rules, record: Record | None, recorded: Handle | Non
     return Located([], claims, record, None, None)
 
 
-def _by_table(service: Service, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
+def _by_table(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
     # The marker is inherited by all that the service ever started. So it finds a main process only where the record
     # is lost: beside a record of a main process that has ended it would name a survivor, which must not be adopted.
     if not service.has_rules and record is not None and not record.forking:
         return Located([], claims, record, None, _doubt(claims, [], hidden=False))
     scan = table.scan(rules)
-    mains = _without_children(scan.matching)
+    mains = _without_children(_without_others_mains(service, host, scan.matching))
     if len(mains) > service.match.max:
         lines = tuple(describe(seen(handle)) for handle in mains)
         for handle in mains:
@@ -216,6 +217,29 @@ def _others(main: Handle, rules: Rules) -> list[Handle]:
         else:
             others.append(handle)
     return others
+
+
+def _without_others_mains(service: Service, host: Host, matching: list[Handle]) -> list[Handle]:
+    """Rules of two services may fit one process. Whose it is, is proved where the record of the other names it."""
+    left: list[Handle] = []
+    for handle in matching:
+        if _is_anothers_main(service, host, handle):
+            handle.close()
+        else:
+            left.append(handle)
+    return left
+
+
+def _is_anothers_main(service: Service, host: Host, handle: Handle) -> bool:
+    own = host.marker(service)
+    try:
+        marker = procfs.read_marker(handle.pid)
+        if marker is None or marker.run_dir != own.run_dir or marker.target == own.target:
+            return False
+        other = host.records.read(str(parse_target(marker.target)))
+    except (Gone, Refused, Unreadable, CtlError):
+        return False
+    return other is not None and same_process(other.identity, handle.identity)
 
 
 def _without_children(matching: list[Handle]) -> list[Handle]:

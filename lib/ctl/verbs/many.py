@@ -21,8 +21,8 @@ def act_on(services: Sequence[Service], operation: Operation) -> list[Result]:
     def guarded(service: Service) -> Result:
         try:
             return operation(service)
-        except CtlError as error:
-            return failed(service.name, error)
+        except Exception as error:  # noqa: BLE001 - what one target does to ctl must not cost the others their results
+            return failed(service.name, as_ctl_error(error))
 
     return each(services, guarded)
 
@@ -42,3 +42,12 @@ def failed(target: str, error: CtlError) -> Result:
     result = Result(target=target, ok=False, changed=False, before="unknown", after="unknown", reason=error.reason)
     result.fail(error)
     return result
+
+
+def as_ctl_error(error: Exception) -> CtlError:
+    """What no one has foreseen, as what a person can act on."""
+    if isinstance(error, CtlError):
+        return error
+    if isinstance(error, OSError):
+        return CtlError("failed", f"{error.strerror or error}", where=error.filename)
+    return CtlError("internal", f"a fault in ctl itself: {type(error).__name__}: {error}; CTL_DEBUG=1 shows the trace")

@@ -21,13 +21,12 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
     require_startable(service, host)
     if stopping.dry_run:
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
-    host.records.prepare()
-    with host.locked(service.name, "restart", stopping.lock_timeout):
+    with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
         stopped = stop_locked(service, host, stopping, began)
-        if not stopped.ok:
+        if not stopped.ok and stopped.reason != "hook_failed":
             return stopped
         started = start_locked(service, host, starting, began)
-    return msgspec.structs.replace(
+    both = msgspec.structs.replace(
         started,
         before=stopped.before,
         changed=True,
@@ -37,6 +36,9 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         errors=[*stopped.errors, *started.errors],
         claims=stopped.claims,
     )
+    if started.ok and not stopped.ok:
+        both.ok, both.reason, both.exit_code = False, stopped.reason, stopped.exit_code
+    return both
 
 
 def _planned(service: Service, host: Host, stopping: Result, starting: StartOptions) -> Result:

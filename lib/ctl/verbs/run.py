@@ -13,7 +13,7 @@ from ctl.system.pidfd import own_identity
 from ctl.system.portrait import rfc3339_now
 from ctl.system.spawn import become, require_executable
 from ctl.verbs.locate import locate
-from ctl.verbs.start import start_of
+from ctl.verbs.start import earlier_runs, start_of
 
 
 def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
@@ -27,9 +27,8 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         raise CtlError(
             "bad_config", 'a service of type = "forking" leaves the foreground; use ctl start', where=service.file
         )
-    host.records.prepare()
     # The descriptor of the lock is closed by exec, which releases it.
-    with host.locked(service.name, "run", lock_timeout):
+    with host.locked_to_start(service.name, "run", lock_timeout):
         located = locate(service, host)
         if located.doubt is not None:
             raise located.doubt
@@ -39,7 +38,15 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)
         identity = own_identity()
-        host.records.write(Record(target=service.name, identity=identity, run_id=run_id, since=rfc3339_now()))
+        earlier, fault = earlier_runs(located)
+        if fault is not None:
+            host.say(service.name, fault.what)
+        host.records.write(
+            Record(
+                target=service.name, identity=identity, run_id=run_id, earlier_run_ids=earlier, since=rfc3339_now(),
+                run_began=identity.start_ticks,
+            )
+        )  # fmt: skip
         try:
             host.patience.check()
             become(program)

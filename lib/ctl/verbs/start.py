@@ -14,6 +14,7 @@ from ctl.model.service import Service, Start
 from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
+from ctl.system.members import Members
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
 from ctl.system.procfs import Gone, read_marker, read_variable
@@ -21,7 +22,6 @@ from ctl.system.spawn import require_executable
 from ctl.system.wait import now
 from ctl.verbs.launch import Launch
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.members import Members
 from ctl.verbs.stop import state_before
 
 _GATED_ENDS_WITHIN = 5.0  # seconds
@@ -45,8 +45,7 @@ def start(service: Service, host: Host, options: StartOptions) -> Result:
     start_of(service)
     if options.dry_run:
         return start_locked(service, host, options, began)
-    host.records.prepare()
-    with host.locked(service.name, "start", options.lock_timeout):
+    with host.locked_to_start(service.name, "start", options.lock_timeout):
         return start_locked(service, host, options, began)
 
 
@@ -127,7 +126,8 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
         result.reason, result.after, result.plan = "planned", result.before, plan_of(service, host, options)
         return
     timeout = service.ready.timeout if options.timeout is None else options.timeout
-    earlier = _earlier_runs(located, result)
+    earlier, fault = earlier_runs(located)
+    result.errors += [fault] if fault is not None else []
     launch = Launch(service, start, host, run_id, earlier)
     main = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
     result.pid = main.pid
@@ -164,19 +164,17 @@ def _run_id_of(main: Handle, marker: Marker) -> str | None:
         return None
 
 
-def _earlier_runs(located: Located, result: Result) -> tuple[str, ...]:
-    """The run ids that are still carried by something although their main process has ended."""
-    if located.record is None or not located.run_ids:
-        return ()
+def earlier_runs(located: Located) -> tuple[tuple[str, ...], Fault | None]:
+    """The run ids that something still carries although their main process has ended, and what to say of it."""
     members = Members([], located.run_ids, 0)
     try:
         left = [seen(handle) for handle in members.refresh()]
     finally:
         members.close()
     if not left:
-        return ()
+        return (), None
     what = (
         f"{len(left)} process{'es' if len(left) > 1 else ''} of an earlier run still there; stop or kill ends them too"
     )
-    result.errors.append(Fault(reason="failed", what=what, details=tuple(describe(process) for process in left)))
-    return located.run_ids
+    fault = Fault(reason="failed", what=what, details=tuple(describe(process) for process in left))
+    return located.run_ids, fault

@@ -16,7 +16,7 @@ from ctl.system.portrait import rfc3339, seen, started, vitals
 from ctl.system.probe import probe_of
 from ctl.system.wait import wall_clock
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.many import each
+from ctl.verbs.many import as_ctl_error, each
 
 _PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
 
@@ -43,9 +43,14 @@ def status_of_each(services: Sequence[Service], host: Host, given_pid: int | Non
 def status(service: Service, host: Host, given_pid: int | None = None) -> Status:
     """The state with what a person wants to know. What cannot be told is "unknown", never "stopped"."""
     try:
-        located = locate(service, host, given_pid)
-    except CtlError as error:
-        return Status(target=service.name, state="unknown", description=service.description, errors=[Fault.of(error)])
+        return _status(service, host, given_pid)
+    except Exception as error:  # noqa: BLE001 - what cannot be told of one must not cost the others their status
+        fault = Fault.of(as_ctl_error(error))
+        return Status(target=service.name, state="unknown", description=service.description, errors=[fault])
+
+
+def _status(service: Service, host: Host, given_pid: int | None) -> Status:
+    located = locate(service, host, given_pid)
     try:
         if not located.mains:
             return _not_found(service, located)

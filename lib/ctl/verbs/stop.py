@@ -8,15 +8,16 @@ import msgspec
 
 from ctl.model.errors import CtlError, Interrupted, exit_code_of
 from ctl.model.outcome import Fault, Result, State
+from ctl.model.program import Program
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
 from ctl.system.host import Host
-from ctl.system.pidfd import Handle
+from ctl.system.members import Members
+from ctl.system.pidfd import Handle, boot_id
 from ctl.system.wait import now
 from ctl.verbs.drain import drain, run_hooks
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.members import Members
 from ctl.verbs.plan import schedule_plan, with_surroundings
 
 KILL = parse_schedule("KILL/5")
@@ -92,9 +93,10 @@ def _end(
             result.after = "stopped"
             if mains or leftovers:
                 _carry_out(Ending(host, mains, members, schedule), mode if mains else "tree", result, done)
+            if not result.survivors:
+                _clean_up(service, host, located, result)
             if gently and result.ok:
                 _after(service, host, located, result)
-            _clean_up(service, host, located, result)
     except CtlError as error:
         result.fail(error)
     finally:
@@ -107,7 +109,7 @@ def _end(
 def _before(service: Service, host: Host, located: Located, result: Result) -> None:
     """The hooks before the schedule, and the drain. What goes wrong is written down. Raises Interrupted."""
     if service.stop.before or service.drain is not None:
-        program = host.command_program(service, (located.run_ids or ("",))[0])
+        program = _program(service, host, located)
         result.errors += run_hooks(service, host, service.stop.before, "stop.before", program)
         result.drained, faults = drain(service, host, located.mains, program)
         result.errors += faults
@@ -116,10 +118,14 @@ def _before(service: Service, host: Host, located: Located, result: Result) -> N
 def _after(service: Service, host: Host, located: Located, result: Result) -> None:
     """The hooks after the schedule. Whatever they do, the service is stopped; but one that failed must be told."""
     if service.stop.after:
-        program = host.command_program(service, (located.run_ids or ("",))[0])
+        program = _program(service, host, located)
         result.errors += run_hooks(service, host, service.stop.after, "stop.after", program)
     if any(fault.reason == "hook_failed" for fault in result.errors):
         result.ok, result.reason, result.exit_code = False, "hook_failed", exit_code_of("hook_failed")
+
+
+def _program(service: Service, host: Host, located: Located) -> Program:
+    return host.command_program(service, located.run_ids[0] if located.run_ids else "")
 
 
 def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["stopped", "killed"]) -> None:
@@ -128,22 +134,29 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
     try:
         result.survivors = ending.carry_out(mode)
     except Interrupted as error:
-        result.after = "stopping"
-        error.what = f"interrupted: {_still_running(ending)}"
-        result.fail(error)
+        _report_interrupt(ending, error, result)
     result.signals, result.escalated = ending.signals, ending.escalated
     result.changed = bool(ending.signals)
     result.errors += ending.faults
-    if result.survivors:
+    if result.survivors and result.ok:
         _report_survivors(ending, result)
     elif result.ok and result.escalated and done == "stopped":
         result.reason = "escalated"
 
 
-def _still_running(ending: Ending) -> str:
-    told: dict[int, str] = {sent.pid: sent.signal for sent in ending.signals}
-    left = [f"pid {main.pid} has been sent {told[main.pid]} and" for main in ending.alive() if main.pid in told]
-    return f"{', '.join(left)} still running; stop or kill it again" if left else "nothing more is signalled"
+def _report_interrupt(ending: Ending, error: Interrupted, result: Result) -> None:
+    """Who is still there when ctl lets go: the record stays for as long as anyone is."""
+    result.survivors = ending.left()
+    told = {sent.pid: sent.signal for sent in ending.signals}
+    left = [
+        f"pid {process.pid} "
+        + (f"has been sent {told[process.pid]} and " if process.pid in told else "")
+        + "is still running"
+        for process in result.survivors
+    ]
+    error.what = "interrupted: " + ("; ".join(left) or "nobody is left")
+    result.after = "stopping" if left else "stopped"
+    result.fail(error)
 
 
 def _report_survivors(ending: Ending, result: Result) -> None:
@@ -161,8 +174,6 @@ def _report_survivors(ending: Ending, result: Result) -> None:
 
 def _clean_up(service: Service, host: Host, located: Located, result: Result) -> None:
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
-    if result.survivors:
-        return
     record, target = located.record, result.target
     gone = [main.identity for main in located.mains if main.is_gone]
     if record is not None and any(claim.source == "record" and claim.verdict == "stale" for claim in located.claims):
@@ -181,11 +192,12 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
 
 
 def _members_of(located: Located) -> Members:
+    """The members of what was found, and of the run that the record tells of; ticks of another boot say nothing."""
     record = located.record
-    if record is None:
+    if record is None or record.identity.boot_id != boot_id():
         return Members(located.mains, ())
-    since = 0 if record.earlier_run_ids else record.run_began
-    return Members(located.mains, record.run_ids, since)
+    began = 0 if record.earlier_run_ids else record.run_began
+    return Members(located.mains, record.run_ids, min([began, *(main.stat.start_ticks for main in located.mains)]))
 
 
 def state_before(located: Located) -> State:

@@ -15,10 +15,17 @@ class Members:
     A process once found stays known by its handle, also when the parent that proved it has ended.
     """
 
-    def __init__(self, mains: list[Handle], run_ids: Iterable[str], since_ticks: int | None = None) -> None:
+    def __init__(
+        self,
+        mains: list[Handle],
+        run_ids: Iterable[str],
+        since_ticks: int | None = None,
+        variable: str = "CTL_RUN_ID",
+    ) -> None:
         """Nothing that started before `since_ticks`, by default before the main processes, is looked at."""
         self._mains = mains
         self._run_ids = frozenset(run_ids)
+        self._variable = variable
         oldest = min((main.stat.start_ticks for main in mains), default=0)
         self._since = oldest if since_ticks is None else since_ticks
         # Each session that a main process leads, with the last clock tick that ended while that was alive.
@@ -41,7 +48,7 @@ class Members:
         # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody is new.
         while strangers := self._younger_strangers(looked_at):
             self._join_relatives(strangers)
-            for pid in [pid for pid in strangers if self._carries_run_id(pid)]:
+            for pid in [pid for pid, stat in strangers.items() if self._carries_run_id(pid, stat)]:
                 del strangers[pid]
                 self._join(pid)
             self._join_relatives(strangers)  # those of the ones that only the run id showed
@@ -107,7 +114,9 @@ class Members:
         return False
 
     def _is_member(self, handle: Handle) -> bool:
-        return self._has_parent_here(handle) or self._in_session(handle) or self._carries_run_id(handle.pid)
+        return (
+            self._has_parent_here(handle) or self._in_session(handle) or self._carries_run_id(handle.pid, handle.stat)
+        )
 
     def _has_parent_here(self, handle: Handle) -> bool:
         """A parent that is still there after the child named it is that parent, and not a reuse of its pid."""
@@ -123,12 +132,13 @@ class Members:
         """
         return handle.stat.start_ticks < self._alive_at.get(handle.stat.session, 0)
 
-    def _carries_run_id(self, pid: int) -> bool:
+    def _carries_run_id(self, pid: int, stat: Stat) -> bool:
         if not self._run_ids:
             return False
         try:
             return (
-                bool(run_id := procfs.read_variable(pid, "CTL_RUN_ID", wait_for_exec=True)) and run_id in self._run_ids
+                bool(run_id := procfs.read_variable(pid, self._variable, wait_for_exec=stat.state not in "ZX"))
+                and run_id in self._run_ids
             )
         except Gone:
             return False
