@@ -274,6 +274,7 @@ TOML
 
 @test "neither stdin nor stdout nor stderr of the caller is kept: as by ssh and by cron" {
   service web env_dump "$SANDBOX/dump"
+  sed -i "s|^settle.*|command = [\"/usr/bin/test\", \"-e\", \"$SANDBOX/dump\"]|" "$CONF/services/web.toml"
   mkfifo "$SANDBOX/in"
   exec 7<>"$SANDBOX/in"
   timeout 20 bash -c "$(declare -f ctl); ENV=(); $(declare -p SANDBOX CONF RUN MARK ROOT); ctl start web" <&7 8<&7 2>&1 | cat >"$SANDBOX/out"

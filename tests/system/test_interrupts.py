@@ -6,7 +6,9 @@ a second one finishes the job. And whatever ctl itself ignores or blocks, its se
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from support.strace import calls, since
 from support.waiting import wait_file, wait_gone, wait_line, wait_until
 
 TWICE = "ctl: web: interrupted: stopping it again; once more to kill it"
+_libc = ctypes.CDLL(None)
 How = Callable[[Terminal], None]
 
 
@@ -192,6 +195,29 @@ def test_all_of_several_starts_are_taken_down(sandbox: Sandbox, interrupt: How, 
         assert terminal.wait() == code
     for name in names:
         assert_nothing_left(sandbox, name)
+
+
+@pytest.mark.parametrize("case", ["several targets", "waiting for another ctl"])
+def test_an_interrupt_may_reach_any_thread(sandbox: Sandbox, case: str) -> None:
+    """signal(7): the kernel hands the signal to any thread of ctl, not always to its first."""
+    names = ["web", "db", "queue"] if case == "several targets" else ["web"]
+    for name in names:
+        sandbox.service(name, "never_ready", ready={"log": "listening", "timeout": 600})
+    start = sandbox.ctl_popen("start", *names)
+    for name in names:
+        wait_line(sandbox.log(name), "ready (pid:")
+    interrupted = start
+    if case == "waiting for another ctl":
+        interrupted = sandbox.ctl_popen("stop", "web")
+        wait_until(lambda: len(threads(interrupted.pid)) > 1, "a thread waits for the lock")
+    other = max(threads(interrupted.pid) - {interrupted.pid})
+    assert _libc.tgkill(interrupted.pid, other, signal.SIGINT) == 0
+    sandbox.collect(interrupted).expect(130)
+    assert start.alive() == (start is not interrupted)
+
+
+def threads(pid: int) -> set[int]:
+    return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "run"])

@@ -364,7 +364,7 @@ def _check_ready(ready: Ready, faults: list[str]) -> None:
     _check_probe(ready, "ready", faults)
     _positive({"ready.timeout": ready.timeout}, faults)
     if not 0 <= ready.settle <= schedules.LONGEST_WAIT:
-        faults.append(f"ready.settle: expected 0 or more seconds, at most a week, found {ready.settle:g}")
+        faults.append(f"ready.settle: expected {_range(ready.settle, '0 or more')}, found {ready.settle:g}")
 
 
 def _check_match(match: Match, faults: list[str]) -> None:
@@ -438,7 +438,11 @@ def _absolute(paths: dict[str, str | None], faults: list[str]) -> None:
 
 def _positive(values: dict[str, float], faults: list[str]) -> None:
     faults.extend(
-        f"{key}: expected more than 0 seconds, at most a week, found {value:g}"
+        f"{key}: expected {_range(value, 'more than 0')}, found {value:g}"
         for key, value in values.items()
         if not 0 < value <= schedules.LONGEST_WAIT
     )
+
+
+def _range(value: float, least: str) -> str:
+    return "at most a week (604800 seconds)" if value > schedules.LONGEST_WAIT else f"{least} seconds"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,6 +88,8 @@ class Session(msgspec.Struct, kw_only=True):
         try:
             write_out(msgspec.json.encode(document).decode())
         except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
+            import json
+
             write_out(json.dumps(msgspec.to_builtins(document)))
 
     def _print_result(self, result: Result) -> None:

@@ -41,7 +41,10 @@ def locked(
             if not _take_within(fd, now() + timeout, patience):
                 raise CtlError("busy", f"{_holder_of(fd, path)} holds it; waited {timeout:g} s", where=str(path))
         _sign(fd, purpose)
-        yield True
+        try:
+            yield True
+        finally:
+            _sign(fd, "")
     finally:
         os.close(fd)
 
@@ -56,7 +59,8 @@ def purpose_held(path: Path) -> str | None:
     except OSError:
         return None
     try:
-        return _signed(fd) or "another verb" if _holding_pid(fd) is not None else None
+        # Who holds it has signed it. /proc/locks is a list of all the host's, and dear.
+        return purpose if (purpose := _signed(fd)) and _holding_pid(fd) is not None else None
     finally:
         os.close(fd)
 
@@ -109,7 +113,7 @@ def _sign(fd: int, purpose: str) -> None:
     """Leave word of what holds the lock, for whoever waits. Not worth failing for on a full file system."""
     try:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{purpose}\n".encode(), 0)
+        os.pwrite(fd, purpose.encode(), 0)
     except OSError:
         pass
 

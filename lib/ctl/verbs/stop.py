@@ -15,10 +15,8 @@ from ctl.system.host import Host
 from ctl.system.members import Members
 from ctl.system.pidfd import Handle, boot_id
 from ctl.system.wait import now
-from ctl.verbs.drain import drain, run_hooks
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.plan import schedule_plan, with_surroundings
 
 KILL = parse_schedule("KILL/5")
 
@@ -83,6 +81,8 @@ def _end(
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
             result.reason = "planned" if mains or leftovers else "already_stopped"
+            from ctl.verbs.plan import schedule_plan, with_surroundings
+
             result.plan = schedule_plan(schedule, mode, mains, leftovers or members.refresh())
             if done == "stopped" and mains:
                 result.plan = with_surroundings(service, result.plan)
@@ -109,23 +109,35 @@ def _end(
 def _before(service: Service, host: Host, located: Located, result: Result) -> None:
     """The hooks before the schedule, and the drain. What goes wrong is written down. Raises Interrupted."""
     if service.stop.before or service.drain is not None:
-        program = _program(service, host, located)
-        result.errors += run_hooks(service, host, service.stop.before, "stop.before", program)
-        result.drained, faults = drain(service, host, located.mains, program)
-        result.errors += faults
+        from ctl.verbs.drain import drain, run_hooks
+
+        program = _program(service, host, located, result)
+        if program is not None:
+            result.errors += run_hooks(service, host, service.stop.before, "stop.before", program)
+            result.drained, faults = drain(service, host, located.mains, program)
+            result.errors += faults
 
 
 def _after(service: Service, host: Host, located: Located, result: Result) -> None:
     """The hooks after the schedule. Whatever they do, the service is stopped; but one that failed must be told."""
-    if service.stop.after:
-        program = _program(service, host, located)
+    program = _program(service, host, located, result) if service.stop.after else None
+    if program is not None:
+        from ctl.verbs.drain import run_hooks
+
         result.errors += run_hooks(service, host, service.stop.after, "stop.after", program)
     if any(fault.reason == "hook_failed" for fault in result.errors):
         result.ok, result.reason, result.exit_code = False, "hook_failed", exit_code_of("hook_failed")
 
 
-def _program(service: Service, host: Host, located: Located) -> Program:
-    return host.command_program(service, located.run_ids[0] if located.run_ids else "")
+def _program(service: Service, host: Host, located: Located, result: Result) -> Program | None:
+    """As whom the commands run, None where this user may not run them: that keeps nobody from stopping the service."""
+    try:
+        return host.command_program(service, located.run_ids[0] if located.run_ids else "")
+    except CtlError as error:
+        fault = Fault(reason="hook_failed", what=f"hooks and drain were not run: {error.what}", where=error.where)
+        if fault not in result.errors:
+            result.errors.append(fault)
+        return None
 
 
 def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["stopped", "killed"]) -> None:
