@@ -56,10 +56,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     where: str | None = None
     details: tuple[str, ...] = ()
+    target: str | None = None  # where it is not an outcome's own
 
     @classmethod
     def of(cls, error: CtlError) -> Fault:
-        return cls(reason=error.reason, what=error.what, where=error.where, details=error.details)
+        return cls(reason=error.reason, what=error.what, where=error.where, details=error.details, target=error.target)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

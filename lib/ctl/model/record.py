@@ -23,7 +23,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     since: str  # RFC 3339
     run_began: int = 0  # clock ticks after boot: nothing of the run is older, its main process may be younger
     forking: bool = False  # names the command of a forking service, which is still to hand over to its daemon
-    ready: bool = False  # its probe has succeeded once
+    ready: bool | None = False  # its probe has succeeded once; None where nobody has watched it start
     adopted: bool = False  # found running, not started by ctl
 
     @property

@@ -327,8 +327,10 @@ def _check(definition: Definition, faults: list[str]) -> None:
 def _check_start(start: Start, faults: list[str]) -> None:
     _check_argv(start.command, "start.command", faults)
     _absolute({"start.directory": start.directory, "start.log": start.log}, faults)
-    if start.log_keep < 0:
-        faults.append(f"start.log_keep: expected 0 or more, found {start.log_keep}")
+    if not 0 <= start.log_keep <= 1000:
+        faults.append(
+            f"start.log_keep: expected {'0 or more' if start.log_keep < 0 else 'at most 1000'}, found {start.log_keep}"
+        )
     if not _UMASK.fullmatch(start.umask):
         faults.append(f'start.umask: expected octal digits such as "027", found {start.umask!r}')
     if start.nice is not None and not -20 <= start.nice <= 19:
@@ -358,7 +360,7 @@ def _check_environment(environment: dict[str, str], faults: list[str]) -> None:
 
 
 def _check_ready(ready: Ready, faults: list[str]) -> None:
-    probes = [name for name in ("tcp", "http", "command", "log", "notify") if getattr(ready, name)]
+    probes = [name for name in ("tcp", "http", "command", "log", "notify") if getattr(ready, name) not in (None, False)]
     if len(probes) > 1:
         faults.append(f"ready: one probe at most, found {' and '.join(probes)}")
     _check_probe(ready, "ready", faults)
@@ -389,7 +391,7 @@ def _check_stop(stop: Stop, faults: list[str]) -> None:
 
 
 def _check_drain(drain: Drain, faults: list[str]) -> None:
-    given = [name for name in ("command", "http", "tcp") if getattr(drain, name)]
+    given = [name for name in ("command", "http", "tcp") if getattr(drain, name) is not None]
     if len(given) != 1 and not any(fault.startswith("drain.") for fault in faults):
         faults.append(f"drain: expected one of command, http, tcp, found {' and '.join(given) or 'none'}")
     _check_probe(drain, "drain", faults)

@@ -43,9 +43,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def service_names(self) -> list[str]:
         """The names of all plain services, sorted."""
         try:
-            files = list(self.service_dir.glob("*.toml"))
+            files = [file for file in self.service_dir.iterdir() if file.suffix == ".toml"]
         except OSError as error:
-            raise CtlError("bad_config", f"{self.service_dir}: {error.strerror}", where=self.conf_source) from None
+            what = f"{self.service_dir} cannot be read"
+            raise failure(error, what, where=self.conf_source, otherwise="bad_config") from None
         return sorted(file.stem for file in files if _is_plain(file.stem))
 
     def _unknown(self, target: Target) -> CtlError:

@@ -57,7 +57,9 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
     except sh.ErrorReturnCode as error:
         if not in_time:
             return Answer(UNKNOWN, f"command {argv[0]}: no answer in {seconds:.3g} s{_last_line(output)}")
-        return Answer(NO, f"command {argv[0]}: exit status {error.exit_code}{_last_line(output)}")
+        code = error.exit_code
+        how = f"exit status {code}" if code >= 0 else f"was killed by signal {-code}"
+        return Answer(NO, f"command {argv[0]}: {how}{_last_line(output)}")
     except (OSError, sh.ForkException) as error:
         why = str(error).strip().splitlines()[-1].rpartition("] ")[2]  # of what sh tells, the line of the exception
         return Answer(UNKNOWN, f"command {argv[0]}: cannot be executed: {why}")

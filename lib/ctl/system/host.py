@@ -12,7 +12,7 @@ from ctl.model.identity import LARGEST_PID
 from ctl.model.match import Marker, Rules
 from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
-from ctl.system import lock, wait
+from ctl.system import lock, procfs, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.failure import failure
@@ -73,7 +73,8 @@ class Host:
 
     def marker(self, service: Service) -> Marker:
         """What the environment of its processes says."""
-        return Marker(service.name, self._real_run_dir())
+        run_dir = os.fsencode(self._real_run_dir()).decode(errors=procfs.NOT_UTF8)
+        return Marker(service.name, run_dir)
 
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from _thread import get_ident
 from typing import Final
 
 from ctl.model.errors import Interrupted
@@ -19,7 +21,9 @@ class Interrupts:
     def __init__(self) -> None:
         self.count = 0
         self.signum = 0  # of the first
+        self._main_thread = 0
         self.fds: list[int] = []  # the n-th becomes readable, and stays so, at the n-th interrupt
+        self.wakeup = -1  # readable when a signal has come in, by whatever thread it was taken
 
     def install(self) -> None:
         """Take over INT and TERM, and give every child the default for signals that our caller ignores or blocks.
@@ -29,6 +33,10 @@ class Interrupts:
         us as deaf as the caller wanted.
         """
         self.fds = [os.eventfd(0, os.EFD_CLOEXEC) for _ in range(_LEVELS)]
+        # Python's handlers run in the main thread alone, which may be in poll(2) while another takes the signal.
+        self.wakeup, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._main_thread = get_ident()
         for signum in range(1, signal.SIGRTMAX + 1):
             if signum not in (signal.SIGPIPE, signal.SIGXFSZ) and signal.getsignal(signum) is signal.SIG_IGN:
                 signal.signal(signum, _deaf)
@@ -36,6 +44,10 @@ class Interrupts:
             if signal.getsignal(ending) is not _deaf:
                 signal.signal(ending, self._note)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def wakeup_of_this_thread(self) -> tuple[int, ...]:
+        """What the main thread must poll as well, to be able to run its handlers."""
+        return (self.wakeup,) if get_ident() == self._main_thread else ()
 
     def _note(self, signum: int, _frame: object) -> None:
         if self.count < _LEVELS:
@@ -52,8 +64,16 @@ class Patience:
         self._level = min(level, _LEVELS - 1)
 
     @property
-    def fd(self) -> int:
-        return self._interrupts.fds[self._level]
+    def fds(self) -> tuple[int, ...]:
+        """What to poll beside what is waited for."""
+        return (self._interrupts.fds[self._level], *self._interrupts.wakeup_of_this_thread())
+
+    def heard(self, ready: set[int]) -> None:
+        """Take in what woke the poll up. Raises Interrupted where this patience is over."""
+        if self._interrupts.wakeup in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._interrupts.wakeup, 4096)
+        self.check()
 
     def check(self) -> None:
         """Raises Interrupted where it is over."""

@@ -18,7 +18,7 @@ from ctl.model.match import Marker
 PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
-_NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
+NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
 _DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
@@ -66,7 +66,7 @@ def read_stat(pid: int) -> Stat:
     fields = raw[closing + 2 :].split()
     return Stat(
         pid=pid,
-        comm=raw[opening + 1 : closing].decode(errors=_NOT_UTF8),
+        comm=raw[opening + 1 : closing].decode(errors=NOT_UTF8),
         state=fields[0].decode(),
         ppid=int(fields[1]),
         session=int(fields[3]),
@@ -113,7 +113,7 @@ def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | 
     start = f"{name}=".encode()
     for entry in raw.split(b"\0") if start in raw else ():
         if entry.startswith(start):
-            return entry[len(start) :].decode(errors=_NOT_UTF8)
+            return entry[len(start) :].decode(errors=NOT_UTF8)
     return ""
 
 
@@ -124,7 +124,7 @@ def read_marker(pid: int) -> Marker | None:
         return None
     if b"CTL_TARGET=" not in raw:
         return Marker()
-    found = dict(entry.decode(errors=_NOT_UTF8).partition("=")[::2] for entry in raw.split(b"\0"))
+    found = dict(entry.decode(errors=NOT_UTF8).partition("=")[::2] for entry in raw.split(b"\0"))
     return Marker(found.get("CTL_TARGET", ""), found.get("CTL_RUN_DIR", ""))
 
 
@@ -246,11 +246,11 @@ class ProcessLook:
 
 
 def _argv_of(raw: bytes) -> list[str]:
-    return raw.decode(errors=_NOT_UTF8).removesuffix("\0").split("\0") if raw else []
+    return raw.decode(errors=NOT_UTF8).removesuffix("\0").split("\0") if raw else []
 
 
 def _command_line_of(raw: bytes) -> str:
-    return raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors=_NOT_UTF8)
+    return raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors=NOT_UTF8)
 
 
 def _read_cmdline(pid: int) -> bytes | None:

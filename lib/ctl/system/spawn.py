@@ -8,6 +8,7 @@ and exits: no service ever runs unrecorded. No Python runs between fork and exec
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ from ctl.model.program import Account, Program
 from ctl.system import gate
 from ctl.system.environment import DEFAULT_PATH
 from ctl.system.failure import failure
+from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle, open_handle
 
 
@@ -150,10 +152,12 @@ def require_executable(program: Program) -> None:
     _require_interpreter(path, where)
 
 
-def become(program: Program) -> NoReturn:
-    """Turn this process into the program, in the foreground. Raises CtlError."""
-    for signum in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(signum, signal.SIG_DFL)  # Python ignores them, and exec would hand that on
+def become(program: Program, patience: Patience) -> NoReturn:
+    """Turn this process into the program, in the foreground. Raises CtlError, Interrupted."""
+    # Python ignores the first two, and exec would hand that on. INT and TERM are not for us any more.
+    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)
+    patience.check()
     try:
         _set_limits(os.getpid(), program)
     except PermissionError:
@@ -162,7 +166,7 @@ def become(program: Program) -> NoReturn:
         os.umask(program.umask)
         os.chdir(program.directory)
         _become_user_by_exec(program.account)
-        os.execvpe(program.argv[0], program.argv, program.environment)
+        _execute(program)
     except OSError as error:
         if program.account is not None:
             os.seteuid(0)
@@ -181,6 +185,17 @@ def become_user(account: Account | None, umask: int) -> None:
         os.setgroups(account.groups)
         os.setgid(account.gid)
         os.setuid(account.uid)
+
+
+def _execute(program: Program) -> NoReturn:
+    """As execvp(3) does it: what the kernel does not know the format of is a shell script."""
+    try:
+        os.execvpe(program.argv[0], program.argv, program.environment)
+    except OSError as error:
+        path = find_executable(program, program.argv[0])
+        if error.errno != errno.ENOEXEC or path is None:
+            raise
+        os.execve(gate.SHELL, (gate.SHELL, path, *program.argv[1:]), program.environment)
 
 
 def _become_user_by_exec(account: Account | None) -> None:

@@ -21,16 +21,16 @@ def readable(fds: Iterable[int], deadline: float, patience: Patience) -> set[int
     Raises Interrupted.
     """
     poll = select.poll()
-    for fd in fds:
+    for fd in (*fds, *patience.fds):
         poll.register(fd, select.POLLIN)
-    poll.register(patience.fd, select.POLLIN)
     while True:
         patience.check()
         left = deadline - now()
         # Rounded up, as poll counts in milliseconds: one that returns early would spin.
         timeout = None if math.isinf(left) else max(0, min(math.ceil(left * 1000), 2**31 - 1))
-        ready = {fd for fd, _ in poll.poll(timeout)} - {patience.fd}
-        patience.check()
+        ready = {fd for fd, _ in poll.poll(timeout)}
+        patience.heard(ready)
+        ready.difference_update(patience.fds)
         if ready or left <= 0:
             return ready
 

@@ -9,8 +9,9 @@ from ctl.model.verdict import NO, YES
 from ctl.system.hooks import Answer, run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
-from ctl.system.probe import Attempt, Probe, probe_of
+from ctl.system.probe import Probe, probe_of
 from ctl.system.wait import now
+from ctl.verbs.asking import ask, still_there
 
 HOOK_TIMEOUT = 30.0  # seconds, of a hook that is written as a bare argv
 
@@ -21,13 +22,20 @@ def longest(service: Service) -> float:
     return hooks + (service.drain.timeout if service.drain is not None else 0.0)
 
 
-def run_hooks(service: Service, host: Host, hooks: Hooks, key: str, program: Program) -> list[Fault]:
-    """Run them one after the other, each for as long as it may. Returns what went wrong. Raises Interrupted."""
+def run_hooks(
+    service: Service, host: Host, hooks: Hooks, key: str, program: Program, mains: list[Handle] | None = None
+) -> list[Fault]:
+    """Run them one after the other, each for as long as it may, while one of `mains` is there. Returns what went wrong.
+
+    Raises Interrupted.
+    """
     faults: list[Fault] = []
     for index, hook in enumerate(hooks):
         argv = hook.command if isinstance(hook, Hook) else hook
+        if mains is not None and not still_there(mains):
+            break
         host.say_more(service.name, f"{key}: {argv[0]}")
-        answer = _answer(host, _as_probe(argv, program), _timeout(hook), [])
+        answer = ask(host, _as_probe(argv, program), _timeout(hook))
         if answer.verdict != YES:
             faults.append(Fault(reason="hook_failed", what=answer.why, where=f"{service.file}, {key}[{index}]"))
     return faults
@@ -47,31 +55,16 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
     answer = Answer(NO, "was not asked")
     host.say_more(service.name, f"draining, at most {given.timeout:g} s")
     while now() < deadline:
-        answer = _answer(host, probe, deadline - now(), mains)
+        answer = ask(host, probe, deadline - now(), mains)
         if answer.verdict == YES:
             return True, []
         if all(main.is_gone for main in mains):
             return None, []
         host.say_more(service.name, f"not drained yet: {answer.why}")
-        host.pause(_fds(mains), min(now() + given.interval, deadline))
+        host.pause(still_there(mains), min(now() + given.interval, deadline))
     what = f"not drained within {given.timeout:g} s: {answer.why}"
     drained = False if answer.verdict == NO else None
     return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]
-
-
-def _answer(host: Host, probe: Probe, seconds: float, mains: list[Handle]) -> Answer:
-    """The probe's answer, or unknown when its time is over or the service has ended meanwhile."""
-    attempt = Attempt(probe, seconds)
-    try:
-        host.pause([attempt.fd, *_fds(mains)], now() + seconds)
-    finally:
-        attempt.close()
-    return attempt.answer
-
-
-def _fds(mains: list[Handle]) -> list[int]:
-    """To notice the end of those that have not ended."""
-    return [main.fd for main in mains if not main.is_gone]
 
 
 def _as_probe(argv: tuple[str, ...], program: Program) -> Probe:

@@ -130,4 +130,4 @@ def _alive(handles: Iterable[Handle]) -> list[Handle]:
 
 
 def _seen(handles: Iterable[Handle]) -> list[Seen]:
-    return [seen(handle) for handle in handles]
+    return [seen(handle) for handle in handles if not handle.is_gone]

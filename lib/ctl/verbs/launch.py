@@ -23,6 +23,7 @@ from ctl.system.probe import Attempt, Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
+from ctl.verbs.asking import ask
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
@@ -84,7 +85,7 @@ class Launch:
     def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
         probe = probe_of(self._service.ready, None)
-        return probe is not None and probe(_ASK_BEFORE, -1).verdict == YES
+        return probe is not None and ask(self._host, probe, _ASK_BEFORE).verdict == YES
 
     def _spawn_recorded(self, program: Program) -> None:
         account = program.account

@@ -57,7 +57,7 @@ def locate(service: Service, host: Host, given_pid: int | None = None) -> Locate
     record, claim, handle = _by_record(service, host)
     claims = [claim] if claim else []
     if given_pid is not None:
-        return _given(given_pid, rules, record, handle, claims)
+        return _given(given_pid, service, rules, record, handle, claims)
     if handle is not None:
         others = _others(handle, rules) if service.has_rules and service.match.max > 1 else []
         return Located([handle, *others], claims, record, "record", None)
@@ -166,15 +166,17 @@ def _broken_rule(pid: int, rules: Rules) -> str:
     return f"match.{broken[0]} says no" if broken and broken[0] != "marker" else "not this service's"
 
 
-def _given(pid: int, rules: Rules, record: Record | None, recorded: Handle | None, claims: list[Claim]) -> Located:
+def _given(
+    pid: int, service: Service, rules: Rules, record: Record | None, recorded: Handle | None, claims: list[Claim]
+) -> Located:
     """--pid: this process or none."""
+    if recorded is not None and recorded.pid == pid:
+        return Located([recorded], claims, record, "record", None)
     if recorded is not None:
-        if recorded.pid == pid:
-            return Located([recorded], claims, record, "record", None)
         recorded.close()
-        raise CtlError(
-            "identity_mismatch", f"its main process is pid {recorded.pid}, as recorded, not pid {pid}", where="--pid"
-        )
+        if service.match.max == 1:
+            what = f"its main process is pid {recorded.pid}, as recorded, not pid {pid}"
+            raise CtlError("identity_mismatch", what, where="--pid")
     belief = _believe(BarePid(pid, None), rules)
     claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
     if belief.handle is not None:

@@ -12,6 +12,7 @@ from ctl.model.service import Service
 T = TypeVar("T")
 R = TypeVar("R")
 Operation = Callable[[Service], Result]
+_HEEDS_SIGNALS_EVERY = 0.2  # seconds
 _LARGEST = 1024  # threads; each waits in poll(2) nearly all the time
 
 
@@ -31,10 +32,14 @@ def each(things: Sequence[T], function: Callable[[T], R]) -> list[R]:
     """`function` of every thing, side by side, in their order. A single one is done without a thread."""
     if len(things) <= 1:
         return [function(thing) for thing in things]
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     with ThreadPoolExecutor(max_workers=min(len(things), _LARGEST)) as threads:
-        return list(threads.map(function, things))
+        futures = [threads.submit(function, thing) for thing in things]
+        # A signal may be taken by any thread, but only this one runs its handler, and only between two waits.
+        while wait(futures, timeout=_HEEDS_SIGNALS_EVERY).not_done:
+            pass
+        return [future.result() for future in futures]
 
 
 def failed(target: str, error: CtlError) -> Result:

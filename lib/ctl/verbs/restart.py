@@ -8,7 +8,7 @@ from ctl.model.outcome import Plan, Result
 from ctl.model.service import Service
 from ctl.system.host import Host
 from ctl.system.wait import now
-from ctl.verbs.start import StartOptions, plan_of, require_startable, start_locked
+from ctl.verbs.start import StartOptions, plan_of, require_running, require_startable, start_locked
 from ctl.verbs.stop import StopOptions, stop_locked
 
 
@@ -23,6 +23,8 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
         stopped = stop_locked(service, host, stopping, began)
+        if stopping.expect_pid is not None and stopped.pid is None:
+            require_running([], stopping.expect_pid)
         if not stopped.ok and stopped.reason != "hook_failed":
             return stopped
         started = start_locked(service, host, starting, began)

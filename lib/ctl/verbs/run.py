@@ -44,12 +44,11 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         host.records.write(
             Record(
                 target=service.name, identity=identity, run_id=run_id, earlier_run_ids=earlier, since=rfc3339_now(),
-                run_began=identity.start_ticks,
+                run_began=identity.start_ticks, ready=None,
             )
         )  # fmt: skip
         try:
-            host.patience.check()
-            become(program)
+            become(program, host.patience)
         except CtlError:
             host.records.remove(service.name, identity)
             raise

@@ -22,7 +22,7 @@ from ctl.system.spawn import require_executable
 from ctl.system.wait import now
 from ctl.verbs.launch import Launch
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.stop import state_before
+from ctl.verbs.stop import require_expected, state_before
 
 _GATED_ENDS_WITHIN = 5.0  # seconds
 
@@ -31,6 +31,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line may add to the definition."""
 
     timeout: float | None = None  # seconds to become ready
+    expect_pid: int | None = None
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
 
@@ -57,6 +58,8 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,
         )  # fmt: skip
+        if options.expect_pid is not None:
+            require_running(located.mains, options.expect_pid)
         if located.mains:
             result.pid = located.mains[0].pid
             result.after = result.before
@@ -82,6 +85,14 @@ def _locate_started(service: Service, host: Host) -> Located:
     host.wait_ended(gated, now() + _GATED_ENDS_WITHIN)
     located.close()
     return locate(service, host)
+
+
+def require_running(mains: list[Handle], expected: int) -> None:
+    """Raises CtlError (identity_mismatch) unless it runs already, as this process."""
+    require_expected(mains, expected)
+    if not mains:
+        what = f"it is not running, so pid {expected} is not its main process"
+        raise CtlError("identity_mismatch", what, where="--expect-pid")
 
 
 def start_of(service: Service) -> Start:

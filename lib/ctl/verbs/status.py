@@ -15,6 +15,7 @@ from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, seen, started, vitals
 from ctl.system.probe import probe_of
 from ctl.system.wait import wall_clock
+from ctl.verbs.asking import ask
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.many import as_ctl_error, each
 
@@ -75,7 +76,7 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     facts = vitals(main)
     began = started(main)
     uptime = max(wall_clock() - began, 0.0)
-    is_ready = _is_ready(service, located, uptime)
+    is_ready = _is_ready(service, host, located, uptime)
     return Status(
         target=service.name,
         state=_state(host, service.name, main, is_ready),
@@ -105,7 +106,7 @@ def _state(host: Host, target: str, main: Handle, is_ready: bool | None) -> Stat
     return "starting" if busy_with in ("start", "restart") else "running"
 
 
-def _is_ready(service: Service, located: Located, uptime: float) -> bool | None:
+def _is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
     """A connection or request is tried now; a command, a log line or a message are known from its start.
 
     None where nobody saw it start.
@@ -113,7 +114,7 @@ def _is_ready(service: Service, located: Located, uptime: float) -> bool | None:
     ready = service.ready
     if ready.tcp is not None or ready.http is not None:
         probe = probe_of(ready, None)
-        return probe is not None and probe(_PROBE_WITHIN, -1).verdict == YES
+        return probe is not None and ask(host, probe, _PROBE_WITHIN).verdict == YES
     record = located.record if located.source == "record" else None
     if ready.command is None and ready.log is None and not service.notifies:
         return uptime >= ready.settle

@@ -113,7 +113,7 @@ def _before(service: Service, host: Host, located: Located, result: Result) -> N
 
         program = _program(service, host, located, result)
         if program is not None:
-            result.errors += run_hooks(service, host, service.stop.before, "stop.before", program)
+            result.errors += run_hooks(service, host, service.stop.before, "stop.before", program, located.mains)
             result.drained, faults = drain(service, host, located.mains, program)
             result.errors += faults
 
@@ -188,8 +188,9 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
     record, target = located.record, result.target
     gone = [main.identity for main in located.mains if main.is_gone]
+    # A stale record first: it would protect a pid file that already names the main process.
     if record is not None and any(claim.source == "record" and claim.verdict == "stale" for claim in located.claims):
-        gone.append(record.identity)
+        gone.insert(0, record.identity)
     try:
         removed = [host.records.remove(target, identity) for identity in gone]
         removed += [

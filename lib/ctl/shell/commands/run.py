@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from ctl.model.errors import CtlError
-from ctl.shell.options import LockTimeout, Target
+from ctl.shell.options import DryRun, LockTimeout, Target
 from ctl.shell.session import Session, resolve
 from ctl.shell.verb import verb
 from ctl.verbs import run as running
+from ctl.verbs.start import StartOptions, start
 
 
 @verb
-def run(session: Session, target: Target, lock_timeout: LockTimeout = 60.0) -> int:
+def run(session: Session, target: Target, dry_run: DryRun = False, lock_timeout: LockTimeout = 60.0) -> int:
     """Start a service in the foreground. This process becomes it: for containers and for units of Type=exec."""
+    if dry_run:
+        return session.act([target], lambda service, host: start(service, host, StartOptions(dry_run=True)))
     host = session.host()
     service = resolve(host, [target])[0]
     try:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ctl.shell.options import DryRun, LockTimeout, Targets, Timeout
+from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, Timeout, require_one
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import start as starting
@@ -11,9 +11,11 @@ def start(
     session: Session,
     targets: Targets,
     timeout: Timeout = None,
+    expect_pid: ExpectPid = None,
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
     """Start services, and wait until they are ready. One that runs already is left alone."""
-    options = starting.StartOptions(timeout=timeout, lock_timeout=lock_timeout, dry_run=dry_run)
+    require_one(targets, None, expect_pid)
+    options = starting.StartOptions(timeout=timeout, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run)
     return session.act(targets, lambda service, host: starting.start(service, host, options))

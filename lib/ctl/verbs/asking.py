@@ -1,0 +1,30 @@
+"""Asking a probe, for no longer than it may take and no longer than there is somebody to ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ctl.model.verdict import UNKNOWN
+from ctl.system.hooks import Answer
+from ctl.system.host import Host
+from ctl.system.pidfd import Handle
+from ctl.system.probe import Attempt, Probe
+from ctl.system.wait import now
+
+
+def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) -> Answer:
+    """The probe's answer; unknown when its time is over or the service has ended meanwhile. Raises Interrupted."""
+    alive = still_there(mains)
+    if mains and not alive:
+        return Answer(UNKNOWN, "it has ended")
+    attempt = Attempt(probe, seconds)
+    try:
+        host.pause([attempt.fd, *alive], now() + seconds)
+    finally:
+        attempt.close()
+    return attempt.answer
+
+
+def still_there(mains: Sequence[Handle]) -> list[int]:
+    """What to poll to notice the end of those that have not ended."""
+    return [main.fd for main in mains if not main.is_gone]
