@@ -335,18 +335,19 @@ cmdline = "$word"
 [stop]
 schedule = "TERM/5/KILL/5"
 TOML
+  local elsewhere=$SANDBOX/elsewhere first second # under another run directory, nothing says whose they are
   service one recorder - "$word"
   service two recorder - "$word"
-  start one
-  local first=$pid
-  start two
+  ctl start one two --run-dir "$elsewhere"
+  first=$(<"$elsewhere/one.pid")
+  second=$(<"$elsewhere/two.pid")
   run --separate-stderr ctl kill web
   assert_failure 152
   assert_equal "${#stderr_lines[@]}" 3
-  run --separate-stderr ctl kill web --pid "$pid"
+  run --separate-stderr ctl kill web --pid "$second"
   assert_success
-  assert_output --regexp "^web: killed, pid $pid, [0-9.]+ s$"
-  assert_gone "$pid"
+  assert_output --regexp "^web: killed, pid $second, [0-9.]+ s$"
+  assert_gone "$second"
   assert_alive "$first"
 }
 

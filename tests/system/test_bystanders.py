@@ -197,6 +197,8 @@ def test_a_kernel_thread_is_never_the_service(sandbox: Sandbox) -> None:
     threads = [pid for pid in proc.pids() if (fields := proc.stat(pid)) and int(fields[6]) & PF_KTHREAD]
     if not threads:
         pytest.skip("needs a kernel thread: in a container there is none to be seen")
+    for _ in range(2):
+        sandbox.reaper.start(sandbox.programs("recorder", "-"))
     watched(sandbox, "web", executable="/usr/*", user="root")
     matched = sandbox.ctl("status", "web", "--json").expect(4).one["errors"][0]
     assert matched["reason"] == "ambiguous"
@@ -426,3 +428,15 @@ def test_a_survivor_of_an_earlier_run_is_not_taken_for_the_main_process(sandbox:
     wait_file(file)
     sandbox.ctl("stop", word, "--schedule", "TERM/0.2/KILL/5").expect(0)
     assert not proc.services(word)
+
+
+def test_rules_that_fit_two_services_do_not_mix_them_up(sandbox: Sandbox, word: str) -> None:
+    for name in ("one", "two"):
+        sandbox.service(name, "recorder", "-", word, match={"cmdline": word})
+    first = sandbox.ctl("start", "one", "--json").expect(0).one
+    second = sandbox.ctl("start", "two", "--json").expect(0).one
+    assert (second["reason"], second["pid"] != first["pid"]) == ("started", True)
+    assert sandbox.ctl("kill", "two", "--json").expect(0).one["pid"] == second["pid"]
+    sandbox.ctl("kill", "two").expect(0)
+    assert proc.alive(first["pid"])
+    assert sandbox.ctl("status", "one", "--json").expect(0).one["pid"] == first["pid"]
