@@ -6,10 +6,11 @@ import tomllib
 
 import pytest
 
+from ctl.model.definition import understand
 from ctl.model.errors import CtlError
 from ctl.model.match import Marker
 from ctl.model.schedule import parse_schedule
-from ctl.model.service import Service, tcp_address, understand
+from ctl.model.service import Service, tcp_address
 from ctl.model.target import parse_target
 
 FILE = "/etc/ctl/services/web.toml"

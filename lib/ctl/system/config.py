@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from ctl.model.definition import understand
 from ctl.model.errors import CtlError
-from ctl.model.service import Service, understand
+from ctl.model.service import Service
 from ctl.model.suggest import did_you_mean
 from ctl.model.target import Target, parse_target
 from ctl.system.failure import failure
