@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,6 +36,18 @@ def _elsewhere(session_dir: Path) -> Iterator[None]:
             patch.setenv(name, value)
         yield
     assert not (left := sweep(f"{SESSION}-*")), f"processes outlived their tests: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_signals() -> Iterator[None]:
+    """What nohup, cron or a shell's & has us ignore, every process of a test would ignore, too."""
+    ignored = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)}
+    for number, handler in ignored.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in ignored.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
