@@ -116,15 +116,13 @@ def test_another_ctl_that_is_still_its_launcher_survives(sandbox: Sandbox, word:
     """bin/ctl is a shell script for a few milliseconds. Here it is held before it executes Python."""
     requires_strace()
     watched(sandbox, word, cmdline=r"^\S*/sh .*{name}")  # not the argv of strace
-    strace = ["strace", "-o", str(sandbox.tmp / "trace"), "--inject=close:signal=STOP:when=1"]
+    trace = sandbox.tmp / "trace"
+    strace = ["strace", "-o", str(trace), "--inject=close:signal=STOP:when=1"]
     other = sandbox.ctl_popen("status", word, prefix=strace)
 
-    def held() -> list[int]:
-        """Not the children by which strace first finds out what the kernel can do."""
-        return [pid for pid in proc.children(other.pid) if proc.state(pid) in {"T", "t"} and word in proc.argv(pid)]
-
-    wait_until(lambda: bool(held()), "the launcher is held")
-    (launcher,) = held()
+    wait_line(trace, "stopped by SIGSTOP")
+    # Not the children by which strace first finds out what the kernel can do.
+    (launcher,) = [pid for pid in proc.children(other.pid) if word in proc.argv(pid)]
     assert proc.argv(launcher)[0].endswith("sh"), "it is Python already"
     pidfd = sandbox.reaper.adopt(launcher)
     assert sandbox.ctl("kill", word).expect(0).stdout == f"{word}: already stopped\n"
@@ -440,3 +438,19 @@ def test_rules_that_fit_two_services_do_not_mix_them_up(sandbox: Sandbox, word: 
     sandbox.ctl("kill", "two").expect(0)
     assert proc.alive(first["pid"])
     assert sandbox.ctl("status", "one", "--json").expect(0).one["pid"] == first["pid"]
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_what_another_service_has_recorded_is_taken_neither_as_one_of_several_nor_by_its_pid(
+    sandbox: Sandbox, word: str, verb: str
+) -> None:
+    for name in ("one", "two"):
+        sandbox.service(name, "recorder", "-", word, match={"cmdline": word, "max": 2})
+        sandbox.ctl("start", name).expect(0)
+    theirs, ours = sandbox.pid("one"), sandbox.pid("two")
+    refused = sandbox.ctl(verb, "two", "--pid", theirs, "--json").expect(152).one
+    assert (refused["reason"], refused["changed"]) == ("identity_mismatch", False)
+    assert {sent["pid"] for sent in sandbox.ctl(verb, "two", "--json").expect(0).one["signals"]} == {ours}
+    sandbox.pid_file("two").write_text(f"{theirs}\n", encoding="ascii")
+    assert sandbox.ctl(verb, "two", "--json").expect(0).one["claims"][0]["verdict"] == "stale"
+    assert proc.alive(theirs)

@@ -57,9 +57,9 @@ def locate(service: Service, host: Host, given_pid: int | None = None) -> Locate
     record, claim, handle = _by_record(service, host)
     claims = [claim] if claim else []
     if given_pid is not None:
-        return _given(given_pid, service, rules, record, handle, claims)
+        return _given(given_pid, service, host, rules, record, handle, claims)
     if handle is not None:
-        others = _others(handle, rules) if service.has_rules and service.match.max > 1 else []
+        others = _others(service, host, rules, handle) if service.has_rules and service.match.max > 1 else []
         return Located([handle, *others], claims, record, "record", None)
     for claim, handle in _bare_claims(service, host, rules, record):
         claims.append(claim)
@@ -120,7 +120,7 @@ def _bare_claims(
             continue
         if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
             continue  # the record's other half says nothing of its own
-        belief = _believe(bare, rules)
+        belief = _believe(service, host, rules, bare)
         claim = Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why)
         judged.append((claim, belief.handle))
         if belief.handle is not None:
@@ -137,7 +137,7 @@ class Belief(NamedTuple):
     ended: bool = False
 
 
-def _believe(bare: BarePid, rules: Rules) -> Belief:
+def _believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belief:
     """Whether a bare pid is this service's: visible as ours, satisfying every rule, and older than the claim."""
     pid = bare.pid
     if pid in table.lineage():
@@ -148,11 +148,14 @@ def _believe(bare: BarePid, rules: Rules) -> Belief:
         return Belief("stale", f"pid {pid} has ended", ended=True)
     if handle is None:
         return Belief("unknown", f"names pid {pid}, which this user cannot judge")
-    if verdict == YES and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
+    anothers = verdict == YES and _is_anothers_main(service, host, handle)
+    if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
         return Belief("holds", f"pid {pid} satisfies every rule", handle)
     handle.close()
     if verdict == UNKNOWN:
         return Belief("unknown", f"names pid {pid}, which this user cannot judge")
+    if anothers:
+        return Belief("stale", f"pid {pid} is the recorded main process of another service")
     if verdict == YES:
         return Belief("stale", f"pid {pid} started after the file was written")
     return Belief("stale", f"pid {pid} is another process ({_broken_rule(pid, rules)})")
@@ -167,7 +170,13 @@ def _broken_rule(pid: int, rules: Rules) -> str:
 
 
 def _given(
-    pid: int, service: Service, rules: Rules, record: Record | None, recorded: Handle | None, claims: list[Claim]
+    pid: int,
+    service: Service,
+    host: Host,
+    rules: Rules,
+    record: Record | None,
+    recorded: Handle | None,
+    claims: list[Claim],
 ) -> Located:
     """--pid: this process or none."""
     if recorded is not None and recorded.pid == pid:
@@ -177,7 +186,7 @@ def _given(
         if service.match.max == 1:
             what = f"its main process is pid {recorded.pid}, as recorded, not pid {pid}"
             raise CtlError("identity_mismatch", what, where="--pid")
-    belief = _believe(BarePid(pid, None), rules)
+    belief = _believe(service, host, rules, BarePid(pid, None))
     claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
     if belief.handle is not None:
         return Located([belief.handle], claims, record, "--pid", None)
@@ -193,8 +202,8 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
     # is lost: beside a record of a main process that has ended it would name a survivor, which must not be adopted.
     if not service.has_rules and record is not None and not record.forking:
         return Located([], claims, record, None, _doubt(claims, [], hidden=False))
-    scan = table.scan(rules)
-    mains = _without_children(_without_others_mains(service, host, scan.matching))
+    scan = _scan(service, host, rules)
+    mains = scan.matching
     if len(mains) > service.match.max:
         lines = tuple(describe(seen(handle)) for handle in mains)
         for handle in mains:
@@ -210,10 +219,10 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
     return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", doubt)
 
 
-def _others(main: Handle, rules: Rules) -> list[Handle]:
+def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Handle]:
     """The further main processes of a service that may have several; the record names one."""
     others: list[Handle] = []
-    for handle in _without_children(table.scan(rules).matching):
+    for handle in _scan(service, host, rules).matching:
         if handle.pid == main.pid or main.pid in procfs.parents(handle.pid):
             handle.close()
         else:
@@ -221,18 +230,20 @@ def _others(main: Handle, rules: Rules) -> list[Handle]:
     return others
 
 
-def _without_others_mains(service: Service, host: Host, matching: list[Handle]) -> list[Handle]:
-    """Rules of two services may fit one process. Whose it is, is proved where the record of the other names it."""
-    left: list[Handle] = []
-    for handle in matching:
+def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
+    """The process table, of those who match only the main processes, and none that is another service's."""
+    scan = table.scan(rules)
+    own: list[Handle] = []
+    for handle in scan.matching:
         if _is_anothers_main(service, host, handle):
             handle.close()
         else:
-            left.append(handle)
-    return left
+            own.append(handle)
+    return scan._replace(matching=_without_children(own))
 
 
 def _is_anothers_main(service: Service, host: Host, handle: Handle) -> bool:
+    """Rules of two services may fit one process. Whose it is, is proved where the record of the other names it."""
     own = host.marker(service)
     try:
         marker = procfs.read_marker(handle.pid)
