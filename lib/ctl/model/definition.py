@@ -13,7 +13,7 @@ from ctl.model.errors import CtlError
 from ctl.model.schedule import BadSchedule
 from ctl.model.service import Argv, Definition, Hook, Hooks, Service
 from ctl.model.suggest import did_you_mean, shown
-from ctl.model.target import Target
+from ctl.model.target import INSTANCE, Target
 
 T = TypeVar("T", bound=msgspec.Struct)
 _PLACEHOLDER = re.compile(r"\{(name|instance|target|run_dir|log_dir)\}")
@@ -51,6 +51,32 @@ def understand(raw: dict[str, Any], target: Target, file: str, fill: dict[str, s
         cmdline=cmdline,
         ready_log=ready_log,
     )
+
+
+def instance_pattern(raw: dict[str, Any], template: str, fill: dict[str, str]) -> re.Pattern[str] | None:
+    """A regex that finds in a command line the instance that `match.cmdline` of a template speaks of.
+
+    Its group "instance" holds the ID. None where the rule does not name the instance, or is none.
+    """
+    match = raw.get("match")
+    cmdline = match.get("cmdline") if isinstance(match, dict) else None
+    if not isinstance(cmdline, str):
+        return None
+    first = f"(?P<instance>{INSTANCE})"
+    values = {"name": re.escape(template), **{key: re.escape(value) for key, value in fill.items()}}
+
+    def filled(found: re.Match[str]) -> str:
+        nonlocal first
+        if found[1] not in ("instance", "target"):
+            return values[found[1]]
+        instance, first = first, "(?P=instance)"
+        return instance if found[1] == "instance" else f"{values['name']}@{instance}"
+
+    try:
+        pattern = re.compile(_PLACEHOLDER.sub(filled, cmdline))
+    except (re.error, OverflowError, RecursionError):
+        return None
+    return pattern if "instance" in pattern.groupindex else None
 
 
 def _fill(raw: Any, target: Target, fill: dict[str, str], key: str = "") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -36,10 +37,12 @@ def _directory(text: str) -> Path:
 
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="The service, by its name.")]
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="Services, by their names.")]
-AnyTargets = Annotated[
-    list[str] | None, typer.Argument(metavar="[TARGET...]", help="Services, by their names; all if none is named.")
-]
+_NAMES = "Services, by their names: NAME, NAME@ID, or NAME@ for every instance"
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help=f"{_NAMES}.")]
+AnyTargets = Annotated[list[str] | None, typer.Argument(metavar="[TARGET...]", help=f"{_NAMES}; all if none is named.")]
+NamedOrAll = Annotated[list[str] | None, typer.Argument(metavar="TARGET...", help=f"{_NAMES}; or --all.")]
+All = Annotated[bool, typer.Option("--all", "-a", help="Every service that runs, but the protected ones.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Conf = Annotated[
     Path | None,
     typer.Option("--conf", metavar="DIR", parser=_directory, help="Conf directory. [$CTL_CONF, /etc/ctl]"),
@@ -59,8 +62,12 @@ LockTimeout = Annotated[
     ),
 ]
 ExpectPid = Annotated[
-    int | None,
-    typer.Option("--expect-pid", metavar="PID", min=1, max=LARGEST_PID, help="Refuse unless this is the main process."),
+    list[str] | None,
+    typer.Option(
+        "--expect-pid",
+        metavar="[TARGET=]PID",
+        help="Refuse unless this is the main process. With several targets once for each: web=4711.",
+    ),
 ]
 Pid = Annotated[
     int | None,
@@ -86,8 +93,41 @@ def require_one_schedule(schedule: Schedule | None, grace: float | None) -> None
         raise typer.BadParameter("--grace and --schedule contradict each other: give one of them")
 
 
-def require_one(targets: list[str], pid: int | None, expect_pid: int | None) -> None:
+def require_one(targets: Sequence[str], pid: int | None) -> None:
     """A pid names one process, so it goes with one target. Raises BadParameter."""
-    for option, value in (("--pid", pid), ("--expect-pid", expect_pid)):
-        if value is not None and len(targets) != 1:
-            raise typer.BadParameter(f"{option} goes with one target, not with {len(targets)}")
+    if pid is not None and (len(targets) != 1 or targets[0].endswith("@")):
+        raise typer.BadParameter(f"--pid goes with one target, not with {_how_many(targets)}")
+
+
+def require_targets_or_all(targets: Sequence[str], every: bool, verb: str) -> None:
+    """Nothing is done to all that runs by leaving something out. Raises BadParameter."""
+    if targets and every:
+        raise typer.BadParameter("--all and names of targets contradict each other: give one of them")
+    if not targets and not every:
+        raise typer.BadParameter(f"name the targets to {verb}, or give --all for every service that runs")
+
+
+def expected_pids(given: Sequence[str] | None, targets: Sequence[str]) -> dict[str, int]:
+    """The pid that --expect-pid expects of each target. Raises BadParameter."""
+    expected: dict[str, int] = {}
+    for text in given or ():
+        target, _, pid = text.rpartition("=")
+        if not target and (len(targets) != 1 or targets[0].endswith("@")):
+            raise typer.BadParameter(
+                f"--expect-pid {text} goes with one target, not with {_how_many(targets)}: write TARGET={text}"
+            )
+        target = target or targets[0]
+        template = target.partition("@")[0]
+        if target not in targets and f"{template}@" not in targets:
+            raise typer.BadParameter(f"--expect-pid {text}: {target!r} is none of the targets")
+        if not (pid.isascii() and pid.isdigit() and 0 < int(pid) <= LARGEST_PID):
+            raise typer.BadParameter(f"--expect-pid {text}: expected a process id from 1 to {LARGEST_PID}")
+        if expected.setdefault(target, int(pid)) != int(pid):
+            raise typer.BadParameter(f"--expect-pid {text}: another pid is expected of {target!r}, too")
+    return expected
+
+
+def _how_many(targets: Sequence[str]) -> str:
+    if len(targets) == 1:
+        return f"every instance of {targets[0].removesuffix('@')}"
+    return str(len(targets)) if targets else "all"

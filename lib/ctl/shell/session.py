@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Result, Status
 from ctl.model.service import Service
-from ctl.model.target import Target, parse_target
+from ctl.model.target import Target, parse_target, template_of
 from ctl.shell import render
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
-from ctl.system.streams import write_err, write_out
+from ctl.system.streams import is_interactive, read_line, write_err, write_out
 from ctl.verbs import many
+
+if TYPE_CHECKING:
+    from ctl.verbs.targets import AtWork
 
 
 class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -49,12 +54,54 @@ class Session(msgspec.Struct, kw_only=True):
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
-        results = many.act_on(resolve(host, targets), lambda service: operation(service, host))
+        return self._act_on(host, resolve(host, targets), operation)
+
+    def act_on_named_or_all(
+        self, targets: Sequence[str], operation: Callable[[Service, Host], Result], *, ask: bool
+    ) -> int:
+        """`act`, where naming a template that has no instance, or nobody, is nothing to do.
+
+        With no targets: to every service that is at work and not protected. On a terminal that is asked about first.
+        """
+        host = self.host()
+        if targets:
+            return self._act_on(host, resolve(host, targets, none_is_fine=True), operation)
+        from ctl.verbs.targets import at_work
+
+        found = at_work(host)
+        for name in found.protected:
+            self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
+        if ask and found.services and not self._confirmed(found, host):
+            return self.fail(CtlError("failed", "not confirmed: nothing was done"))
+        return self._act_on(host, list(found.services.values()), operation, found.unusable)
+
+    def _act_on(
+        self,
+        host: Host,
+        services: Sequence[Service],
+        operation: Callable[[Service, Host], Result],
+        unusable: Sequence[Result] = (),
+    ) -> int:
+        results = [*many.act_on(services, lambda service: operation(service, host)), *unusable]
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))
         for result in results:
             self._print_result(result)
         return exit_code([result.exit_code for result in results])
+
+    def _confirmed(self, found: AtWork, host: Host) -> bool:
+        """Whether whoever sits at the terminal says yes; where nobody does, nobody is asked. Raises Interrupted."""
+        if not is_interactive():
+            return True
+        width = max(map(len, found.services))
+        for name in found.services:
+            pid = found.pids[name]
+            write_err(f"  {name:<{width}}  {'no main process' if pid is None else f'pid {pid}'}")
+        count = len(found.services)
+        these = "this service" if count == 1 else f"these {count} services"
+        write_err(f"{self.verb.capitalize()} {these}? [y/N] ", end="")
+        answer = read_line(lambda: host.pause([0], math.inf))
+        return answer.strip().lower() in ("y", "yes")
 
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
@@ -113,17 +160,17 @@ class Session(msgspec.Struct, kw_only=True):
             write_err(render.diagnostic(target, what))
 
 
-def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
+def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -> list[Service]:
     """The services named, each once, in order. Nothing is done to any of them when one name is wrong.
 
-    Raises CtlError with every wrong name.
+    A template without an instance is an error, too, unless `none_is_fine`. Raises CtlError with every wrong name.
     """
     services: dict[str, Service] = {}
     errors: list[CtlError] = []
     for text in targets:
         try:
-            target = parse_target(text)
-            services[str(target)] = _understood(host, target)
+            for target in _meant(host, text, none_is_fine):
+                services[str(target)] = host.service(target)
         except CtlError as error:
             errors.append(error)
     if errors:
@@ -133,14 +180,20 @@ def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
     return list(services.values())
 
 
-def _understood(host: Host, target: Target) -> Service:
-    try:
-        service = host.config.service(target)
-        host.rules(service)
-    except CtlError as error:
-        error.target = str(target)
-        raise
-    return service
+def _meant(host: Host, text: str, none_is_fine: bool) -> list[Target]:
+    template = template_of(text)
+    if template is None:
+        return [parse_target(text)]
+    from ctl.verbs.targets import instances
+
+    host.config.require_template(template)
+    found = instances(host, [template])
+    if not found:
+        what = f"no instance of it is known or running; name one: {template}@ID"
+        if not none_is_fine:
+            raise CtlError("unknown_target", what, target=text)
+        host.say(text, what)
+    return found
 
 
 def exit_code(codes: Sequence[int]) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ctl.model.definition import understand
+from ctl.model.definition import instance_pattern, understand
 from ctl.model.errors import CtlError
 from ctl.model.service import Service
 from ctl.model.suggest import did_you_mean
-from ctl.model.target import Target, parse_target
+from ctl.model.target import Target, parse_target, template_of
 from ctl.system.failure import failure
 from ctl.system.trust import require_trusted
 
@@ -38,25 +39,52 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def service(self, target: Target) -> Service:
         """The definition of `target`, understood. Raises CtlError (unknown_target, bad_config)."""
         file = self.service_dir / target.definition
-        raw = _read_toml(file, missing=lambda: self._unknown(target))
-        return understand(raw, target, str(file), {"run_dir": str(self.run_dir), "log_dir": str(self.log_dir)})
+        raw = _read_toml(file, missing=lambda: self._unknown(str(target), target.definition))
+        return understand(raw, target, str(file), self._fill)
 
     def service_names(self) -> list[str]:
         """The names of all plain services, sorted."""
+        return [stem for stem in self._stems() if _is_plain(stem)]
+
+    def templates(self) -> list[str]:
+        """The names of all templates, sorted, without their @."""
+        return [template for stem in self._stems() if (template := template_of(stem)) is not None]
+
+    def require_template(self, template: str) -> None:
+        """Raises CtlError (unknown_target) where there is none of this name."""
+        if template not in self.templates():
+            raise self._unknown(f"{template}@", f"{template}@.toml")
+
+    def instance_pattern(self, template: str) -> re.Pattern[str] | None:
+        """What finds in a command line which instance it is, None where that does not tell. Raises CtlError."""
+        raw = _read_toml(self.service_dir / f"{template}@.toml", missing=lambda: None)
+        return instance_pattern(raw, template, self._fill)
+
+    @property
+    def _fill(self) -> dict[str, str]:
+        return {"run_dir": str(self.run_dir), "log_dir": str(self.log_dir)}
+
+    def _stems(self) -> list[str]:
         try:
-            files = [file for file in self.service_dir.iterdir() if file.suffix == ".toml"]
+            return sorted(file.stem for file in self.service_dir.iterdir() if file.suffix == ".toml")
         except OSError as error:
             what = f"{self.service_dir} cannot be read"
             raise failure(error, what, where=self.conf_source, otherwise="bad_config") from None
-        return sorted(file.stem for file in files if _is_plain(file.stem))
 
-    def _unknown(self, target: Target) -> CtlError:
-        names = self.service_names()
+    def _unknown(self, target: str, definition: str) -> CtlError:
+        templates = self.templates()
+        near = did_you_mean(target, [*self.service_names(), *(f"{template}@" for template in templates)])
+        if target in templates:
+            near = f"; it is a template: name an instance, {target}@ID, or all of them, {target}@"
+        elif (template := target.partition("@")[0]) in templates:
+            near = ""
+        elif "@" in target and not target.endswith("@") and (known := did_you_mean(template, templates)):
+            near = f"{known.rstrip('?')}@{target.partition('@')[2]}?"
         return CtlError(
             "unknown_target",
-            f"no such service{did_you_mean(str(target), names)}",
-            where=f"there is no {self.service_dir / target.definition}, conf directory set by {self.conf_source}",
-            target=str(target),
+            f"no such service{near}",
+            where=f"there is no {self.service_dir / definition}, conf directory set by {self.conf_source}",
+            target=target,
         )
 
 

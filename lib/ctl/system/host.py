@@ -12,6 +12,7 @@ from ctl.model.identity import LARGEST_PID
 from ctl.model.match import Marker, Rules
 from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
+from ctl.model.target import Target
 from ctl.system import lock, procfs, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
@@ -59,6 +60,16 @@ class Host:
             lambda holder: self.say(target, f"waiting for {holder}"),
         )
 
+    def service(self, target: Target) -> Service:
+        """The service, with all that its definition refers to on this host. Raises CtlError that names the target."""
+        try:
+            service = self.config.service(target)
+            self.rules(service)
+        except CtlError as error:
+            error.target = str(target)
+            raise
+        return service
+
     def rules(self, service: Service) -> Rules:
         """The service's match rules on this host. Raises CtlError (bad_config) for a user that does not exist.
 
@@ -73,8 +84,12 @@ class Host:
 
     def marker(self, service: Service) -> Marker:
         """What the environment of its processes says."""
-        run_dir = os.fsencode(self._real_run_dir()).decode(errors=procfs.NOT_UTF8)
-        return Marker(service.name, run_dir)
+        return Marker(service.name, self.marked_run_dir)
+
+    @property
+    def marked_run_dir(self) -> str:
+        """The run directory as the environment of a process shows it."""
+        return os.fsencode(self._real_run_dir()).decode(errors=procfs.NOT_UTF8)
 
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""

@@ -58,6 +58,14 @@ class Records:
     def lock_file(self, target: str) -> Path:
         return self.run_dir / f"{target}.lock"
 
+    def names(self) -> set[str]:
+        """Every target of which a record or pid file is there, whatever it says."""
+        try:
+            files = list(self.run_dir.iterdir())
+        except OSError:
+            return set()
+        return {file.stem for file in files if file.suffix in (".json", ".pid") and not file.name.startswith(".")}
+
     def prepare(self) -> None:
         """Make the run directory. Raises CtlError."""
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 
 
 def open_missing() -> None:
@@ -24,11 +25,28 @@ def write_out(text: str) -> None:
         sys.stdout.write(text + "\n")
 
 
-def write_err(text: str) -> None:
+def write_err(text: str, end: str = "\n") -> None:
     """A diagnostic. Where nobody can be told, what has been done is still true."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(text + end)
         sys.stderr.flush()
+
+
+def is_interactive() -> bool:
+    """Whether somebody sits there who can be asked: a terminal to read the answer from, and one for the question."""
+    return os.isatty(0) and os.isatty(2)
+
+
+def read_line(wait: Callable[[], object]) -> str:
+    """What is typed up to Enter, empty at the end of the input. `wait` returns when there is something to read."""
+    typed = b""
+    with contextlib.suppress(OSError):
+        while not typed.endswith(b"\n"):
+            wait()
+            if not (part := os.read(0, 4096)):
+                break
+            typed += part
+    return typed.decode(errors="replace")
 
 
 def flush_stdout() -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -62,6 +64,31 @@ def scan(rules: Rules) -> Scan:
         handle.close()
     hidden = not matching and (rules.uid is None or rules.uid != os.geteuid()) and procfs.hides_others()
     return Scan(matching, unknown, hidden)
+
+
+def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> set[str]:
+    """The instances of these templates that any process claims to be, by what ctl put into its environment or by argv.
+
+    A claim is no proof: each is still to be located.
+    """
+    claimed: set[str] = set()
+    never = lineage() | {1}
+    for pid in procfs.pids():
+        if pid in never:
+            continue
+        look = ProcessLook(pid)
+        try:
+            marker = look.marker
+            if marker is not None and marker.run_dir == run_dir and marker.target.partition("@")[0] in patterns:
+                claimed.add(marker.target)
+            line = look.command_line
+        except Gone:
+            continue
+        for template, pattern in patterns.items():
+            found = pattern.search(line) if pattern is not None and line else None
+            if found is not None:
+                claimed.add(f"{template}@{found['instance']}")
+    return {target for target in claimed if "@" in target}
 
 
 def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 import msgspec
 
@@ -31,7 +32,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line may add to the definition."""
 
     timeout: float | None = None  # seconds to become ready
-    expect_pid: int | None = None
+    expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
 
@@ -58,8 +59,8 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,
         )  # fmt: skip
-        if options.expect_pid is not None:
-            require_running(located.mains, options.expect_pid)
+        if (expected := options.expect_pid.get(service.name)) is not None:
+            require_running(located.mains, expected)
         if located.mains:
             result.pid = located.mains[0].pid
             result.after = result.before

@@ -23,17 +23,22 @@ _PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
 
 
 def status_of_all(host: Host) -> list[Status]:
-    """Every plain service of the conf directory; one whose definition cannot be used is unknown. Raises CtlError."""
+    """Every service and known instance; one whose definition cannot be used is unknown. Raises CtlError."""
+    from ctl.verbs.targets import every_target
 
-    def of(name: str) -> Status:
+    def of(target: Target) -> Status:
         try:
-            service = host.config.service(Target(name))
-            host.rules(service)
+            service = host.service(target)
         except CtlError as error:
-            return Status(target=name, state="unknown", errors=[Fault.of(error)])
+            return _unusable(str(target), error)
         return status(service, host)
 
-    return each(host.config.service_names(), of)
+    targets, unusable = every_target(host)
+    return each(targets, of) + [_unusable(name, error) for name, error in unusable.items()]
+
+
+def _unusable(target: str, error: CtlError) -> Status:
+    return Status(target=target, state="unknown", errors=[Fault.of(error)])
 
 
 def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:

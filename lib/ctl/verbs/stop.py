@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -27,7 +28,7 @@ class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule | None = None
     grace: float | None = None  # seconds
     pid: int | None = None
-    expect_pid: int | None = None
+    expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
 
@@ -74,7 +75,7 @@ def _end(
     )  # fmt: skip
     members = _members_of(located)
     try:
-        require_expected(mains, options.expect_pid)
+        require_expected(mains, options.expect_pid.get(service.name))
         if located.doubt is not None:
             raise located.doubt
         # Without a main process there is nobody whose end the others could wait for.

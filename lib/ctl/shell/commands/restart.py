@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from ctl.shell.options import (
+    All,
     DryRun,
     ExpectPid,
     Grace,
     LockTimeout,
+    NamedOrAll,
     ScheduleOption,
-    Targets,
     Timeout,
-    require_one,
+    Yes,
+    expected_pids,
     require_one_schedule,
+    require_targets_or_all,
 )
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
@@ -21,7 +24,9 @@ from ctl.verbs.stop import StopOptions
 @verb
 def restart(
     session: Session,
-    targets: Targets,
+    targets: NamedOrAll = None,
+    every: All = False,
+    yes: Yes = False,
     schedule: ScheduleOption = None,
     grace: Grace = None,
     timeout: Timeout = None,
@@ -31,9 +36,16 @@ def restart(
 ) -> int:
     """Stop services that run, and start them. What could not be started is not stopped."""
     require_one_schedule(schedule, grace)
-    require_one(targets, None, expect_pid)
+    named = targets or []
+    require_targets_or_all(named, every, "restart")
     stopping = StopOptions(
-        schedule=schedule, grace=grace, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run
+        schedule=schedule,
+        grace=grace,
+        expect_pid=expected_pids(expect_pid, named),
+        lock_timeout=lock_timeout,
+        dry_run=dry_run,
     )
     starting = StartOptions(timeout=timeout, lock_timeout=lock_timeout)
-    return session.act(targets, lambda service, host: stop_and_start(service, host, stopping, starting))
+    return session.act_on_named_or_all(
+        named, lambda service, host: stop_and_start(service, host, stopping, starting), ask=not (yes or dry_run)
+    )
