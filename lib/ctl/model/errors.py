@@ -12,6 +12,7 @@ Reason = Literal[
     "killed",
     "escalated",
     "paused",
+    "already_paused",
     "resumed",
     "planned",
     "not_running",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,9 @@ import typer
 
 from ctl.model.identity import LARGEST_PID
 from ctl.model.schedule import LONGEST_WAIT, BadSchedule, Schedule, parse_schedule
+
+_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(\.[0-9]{1,9})?)(?P<unit>[smhd]?)")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _schedule(text: str) -> Schedule:
@@ -27,6 +31,14 @@ def _seconds(text: str | float) -> float:
         seconds = math.nan
     if not 0 <= seconds <= LONGEST_WAIT:
         raise typer.BadParameter(f"{text!r} is no number of seconds from 0 to {LONGEST_WAIT:.0f}, which is a week")
+    return seconds
+
+
+def _duration(text: str) -> float:
+    found = _DURATION.fullmatch(text.strip())
+    seconds = float(found["number"]) * _UNITS[found["unit"] or "s"] if found else math.nan
+    if not 0 < seconds <= LONGEST_WAIT:
+        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 10m, 2h or 1d, a week at most")
     return seconds
 
 
@@ -76,6 +88,10 @@ Pid = Annotated[
 Grace = Annotated[
     float | None,
     typer.Option("--grace", metavar="S", parser=_seconds, help="Seconds after the first signal before KILL."),
+]
+For = Annotated[
+    float | None,
+    typer.Option("--for", metavar="TIME", parser=_duration, help="Resume it after this time: 90s, 10m, 2h, 1d."),
 ]
 Timeout = Annotated[
     float | None,

@@ -54,7 +54,7 @@ class Session(msgspec.Struct, kw_only=True):
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
-        return self._act_on(host, resolve(host, targets), operation)
+        return self.act_on(host, resolve(host, targets), operation)
 
     def act_on_named_or_all(
         self, targets: Sequence[str], operation: Callable[[Service, Host], Result], *, ask: bool
@@ -65,7 +65,7 @@ class Session(msgspec.Struct, kw_only=True):
         """
         host = self.host()
         if targets:
-            return self._act_on(host, resolve(host, targets, none_is_fine=True), operation)
+            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation)
         from ctl.verbs.targets import at_work
 
         found = at_work(host)
@@ -73,15 +73,16 @@ class Session(msgspec.Struct, kw_only=True):
             self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
         if ask and found.services and not self._confirmed(found, host):
             return self.fail(CtlError("failed", "not confirmed: nothing was done"))
-        return self._act_on(host, list(found.services.values()), operation, found.unusable)
+        return self.act_on(host, list(found.services.values()), operation, found.unusable)
 
-    def _act_on(
+    def act_on(
         self,
         host: Host,
         services: Sequence[Service],
         operation: Callable[[Service, Host], Result],
         unusable: Sequence[Result] = (),
     ) -> int:
+        """Do it to all of them side by side, and tell what became of each. Returns the exit status."""
         results = [*many.act_on(services, lambda service: operation(service, host)), *unusable]
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctl.model.errors import CtlError
-from ctl.model.identity import LARGEST_PID
+from ctl.model.identity import LARGEST_PID, same_process
 from ctl.model.match import Marker, Rules
+from ctl.model.pause import Pause
 from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
 from ctl.model.target import Target
@@ -23,6 +25,9 @@ from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_
 from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
 
+if TYPE_CHECKING:
+    from ctl.system.watch import Watch
+
 Say = Callable[[str, str], None]  # told (target, one line)
 
 
@@ -35,6 +40,23 @@ class Host:
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
         self.records = Records(config.run_dir, config.run_source, patience)
+
+    def pause_of(self, service: Service, main: Handle) -> Pause | None:
+        """The pause that is on record of this very main process."""
+        found = self.records.read_pause(service.name)
+        return found if found is not None and same_process(found.identity, main.identity) else None
+
+    def watch_records(self) -> Watch:
+        """What tells that a record, pid file or pause of any target has changed. Raises CtlError."""
+        from ctl.system.watch import Watch
+
+        self.records.prepare()
+        try:
+            watch = Watch()
+            watch.add(self.config.run_dir)
+        except OSError as error:
+            raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
+        return watch
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""

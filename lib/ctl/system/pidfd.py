@@ -62,6 +62,14 @@ class Handle:
         except procfs.Forbidden:
             return "?"
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is held by SIGSTOP or the like, all of it."""
+        try:
+            return not self.is_gone and procfs.is_stopped(self.pid)
+        except Gone:
+            return False
+
     def close(self) -> None:
         os.close(self.fd)
 

@@ -5,6 +5,7 @@ See proc(5) and its pages proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -172,6 +173,23 @@ def count_descendants(pid: int) -> int | None:
 def ticks_now() -> float:
     """The clock that start times are read from: clock ticks since boot, suspended time included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether all its threads are stopped, by a signal or a tracer: state T or t, proc_pid_stat(5). Raises Gone.
+
+    A process that is being stopped shows T as soon as its first thread is; others may still be on their way.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        raise Gone(pid) from None
+    states = []
+    for thread in threads:
+        with contextlib.suppress(Gone):
+            states.append((_read(f"/proc/{pid}/task/{thread}/stat") or b") ?").rpartition(b") ")[2][:1])
+    living = [state for state in states if state not in (b"Z", b"X")]
+    return bool(living) and all(state in (b"T", b"t") for state in living)
 
 
 def parents(pid: int) -> Iterator[int]:

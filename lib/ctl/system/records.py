@@ -14,6 +14,7 @@ import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.identity import LARGEST_PID, Identity, same_process
+from ctl.model.pause import Pause
 from ctl.model.record import Record
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
@@ -65,6 +66,37 @@ class Records:
         except OSError:
             return set()
         return {file.stem for file in files if file.suffix in (".json", ".pid") and not file.name.startswith(".")}
+
+    def pause_file(self, target: str) -> Path:
+        return self.run_dir / f"{target}.paused"
+
+    def read_pause(self, target: str) -> Pause | None:
+        """The pause that is on record, None where there is none, or none that is believable."""
+        try:
+            content = _read(self.pause_file(target), _RECORD_LIMIT, {0, os.geteuid()})
+            pause = msgspec.json.decode(content[0], type=Pause) if content is not None else None
+        except (Refused, Unreadable, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return pause if pause is not None and pause.target == target else None
+
+    def write_pause(self, pause: Pause) -> None:
+        """Raises CtlError."""
+        try:
+            _replace(self.pause_file(pause.target), msgspec.json.encode(pause) + b"\n")
+        except OSError as error:
+            what = "cannot write down that it is paused"
+            raise failure(error, what, where=str(self.pause_file(pause.target)), target=pause.target) from None
+
+    def remove_pause(self, target: str) -> bool:
+        """Returns whether there was one. Raises CtlError."""
+        try:
+            self.pause_file(target).unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            what = "cannot remove what says that it is paused"
+            raise failure(error, what, where=str(self.pause_file(target)), target=target) from None
+        return True
 
     def prepare(self) -> None:
         """Make the run directory. Raises CtlError."""

@@ -124,7 +124,7 @@ def _is_ctl_at_work(pid: int) -> bool:
 def _arguments_of_ctl(pid: int) -> list[str] | None:
     """What another ctl was called with, None where the process is no ctl. Its argv holds the names of services."""
     argv = procfs.read_argv(pid) or []
-    own = _own_program()
+    own = own_program()
     if own and argv[: len(own)] == own:
         return argv[len(own) :]
     if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
@@ -147,7 +147,7 @@ def _callers_of(pid: int, arguments: list[str]) -> set[int]:
 
 
 @cache
-def _own_program() -> list[str]:
+def own_program() -> list[str]:
     """Our interpreter, its options and our script: our argv without what we were called with."""
     own = procfs.read_argv(os.getpid()) or []
     return own[: len(own) - len(sys.argv[1:])]

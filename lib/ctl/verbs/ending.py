@@ -60,6 +60,7 @@ class Ending:
         """Each step to the main processes. Returns those that are left."""
         for signal, end in self._schedule.timeline():
             self._send(self._mains, signal)
+            self._let_go_on(self._members.known())
             if self._wait(self._mains, self._began + end):
                 break
             if self._all_refused(_alive(self._mains)):
@@ -117,6 +118,16 @@ class Ending:
             except CtlError as error:
                 self._refused.add(handle.pid)
                 self.faults.append(Fault.of(error))
+
+    def _let_go_on(self, members: list[Handle]) -> None:
+        """A main process that has been told to end may wait for its children to: that needs them to be running."""
+        for member in members:
+            if member.is_stopped and member.pid not in self._refused:
+                try:
+                    member.send("CONT")
+                except CtlError as error:
+                    self._refused.add(member.pid)
+                    self.faults.append(Fault.of(error))
 
     def _all_refused(self, handles: list[Handle]) -> bool:
         return bool(handles) and all(handle.pid in self._refused for handle in handles)

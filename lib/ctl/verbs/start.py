@@ -64,6 +64,9 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
         if located.mains:
             result.pid = located.mains[0].pid
             result.after = result.before
+            if result.before == "paused":
+                what = f"it is paused; ctl resume {service.name} lets it go on"
+                result.errors.append(Fault(reason="already_paused", what=what))
             if not options.dry_run:
                 _adopt(service, host, located, result)
         elif located.doubt is not None:

@@ -81,10 +81,12 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     facts = vitals(main)
     began = started(main)
     uptime = max(wall_clock() - began, 0.0)
-    is_ready = _is_ready(service, host, located, uptime)
+    is_paused = main.is_stopped
+    paused = host.pause_of(service, main) if is_paused else None
+    is_ready = None if is_paused else _is_ready(service, host, located, uptime)
     return Status(
         target=service.name,
-        state=_state(host, service.name, main, is_ready),
+        state="paused" if is_paused else _state(host, service.name, is_ready),
         description=service.description,
         pid=main.pid,
         since=rfc3339(began),
@@ -96,13 +98,13 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
         threads=facts.threads,
         children=facts.children,
         ready=is_ready,
+        paused_since=None if paused is None else paused.since,
+        paused_until=None if paused is None else paused.until,
         claim=located.claims,
     )
 
 
-def _state(host: Host, target: str, main: Handle, is_ready: bool | None) -> State:
-    if main.state() == "T":
-        return "paused"
+def _state(host: Host, target: str, is_ready: bool | None) -> State:
     busy_with = lock.purpose_held(host.records.lock_file(target))
     if busy_with == "stop":
         return "stopping"
