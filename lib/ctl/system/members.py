@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ctl.system import procfs, table
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
+from ctl.system.wait import now
+
+_LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
 
 
 class Members:
@@ -38,34 +42,47 @@ class Members:
         self._forget_ended()
         return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
 
-    def refresh(self) -> list[Handle]:
-        """The living members now. They include neither the main processes nor ctl and its ancestors."""
+    def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
+        """The living members now. They include neither the main processes nor ctl and its ancestors.
+
+        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new.
+        """
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
             return []
         self._note_sessions()
         looked_at: set[int] = set()
-        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody is new.
-        while strangers := self._younger_strangers(looked_at):
-            self._join_relatives(strangers)
-            for pid in [pid for pid, stat in strangers.items() if self._carries_run_id(pid, stat)]:
-                del strangers[pid]
-                self._join(pid)
-            self._join_relatives(strangers)  # those of the ones that only the run id showed
-            if self._known:
-                break
-        return self.known()
+        known_before = set(self._known) if to_the_last else set()
+        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody is new
+        # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
+        until = now() + _LOOKS_FOR
+        while True:
+            strangers, somebody_ended = self._younger_strangers(looked_at)
+            self._join_those_of(strangers)
+            somebody_ended = self._forget_ended() or somebody_ended
+            is_over = not strangers and not somebody_ended
+            if is_over or self._known.keys() - known_before or now() >= until:
+                return self.known()
+
+    def _join_those_of(self, strangers: dict[int, Stat]) -> None:
+        left = dict(strangers)
+        self._join_relatives(left)
+        for pid in [pid for pid, stat in left.items() if self._carries_run_id(pid, stat)]:
+            del left[pid]
+            self._join(pid)
+        self._join_relatives(left)  # those of the ones that only the run id showed
 
     def close(self) -> None:
         for handle in self._known.values():
             handle.close()
         self._known.clear()
 
-    def _forget_ended(self) -> None:
-        for pid, handle in list(self._known.items()):
-            if handle.is_gone:
-                handle.close()
-                del self._known[pid]
+    def _forget_ended(self) -> bool:
+        """Returns whether any has."""
+        ended = [pid for pid, handle in self._known.items() if handle.is_gone]
+        for pid in ended:
+            self._known.pop(pid).close()
+        return bool(ended)
 
     def _note_sessions(self) -> None:
         for main in self._mains:
@@ -73,21 +90,28 @@ class Members:
             if main.stat.session == main.pid and not main.is_gone:
                 self._alive_at[main.pid] = tick
 
-    def _younger_strangers(self, looked_at: set[int]) -> dict[int, Stat]:
-        """Who could be a member and was not looked at before: nothing that a process started is older than itself."""
+    def _younger_strangers(self, looked_at: set[int]) -> tuple[dict[int, Stat], bool]:
+        """Who could be a member and was not looked at before: nothing that a process started is older than itself.
+
+        And whether somebody had ended before it could be looked at.
+        """
         passed_over = self._never | self._known.keys() | {main.pid for main in self._mains if not main.is_gone}
         strangers: dict[int, Stat] = {}
+        somebody_ended = False
         for pid in procfs.pids():
             if pid in passed_over or pid in looked_at:
                 continue
             looked_at.add(pid)
             try:
                 stat = procfs.read_stat(pid)
-            except (Gone, Forbidden):
+            except Gone:
+                somebody_ended = True
+                continue
+            except Forbidden:
                 continue
             if stat.start_ticks >= self._since and not stat.is_kernel_thread:
                 strangers[pid] = stat
-        return strangers
+        return strangers, somebody_ended
 
     def _join_relatives(self, strangers: dict[int, Stat]) -> None:
         """Let all descendants and all of the session join, generation by generation."""
