@@ -83,6 +83,7 @@ class Session(msgspec.Struct, kw_only=True):
         unusable: Sequence[Result] = (),
     ) -> int:
         """Do it to all of them side by side, and tell what became of each. Returns the exit status."""
+        host.prepare_for(len(services))
         results = [*many.act_on(services, lambda service: operation(service, host)), *unusable]
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))

@@ -15,17 +15,19 @@ from ctl.model.pause import Pause
 from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
 from ctl.model.target import Target
-from ctl.system import lock, procfs, wait
+from ctl.system import descriptors, lock, procfs, table, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle
 from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
+from ctl.system.sharing import Shared
 from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
 
 if TYPE_CHECKING:
+    from ctl.system.shortlist import Shortlist
     from ctl.system.watch import Watch
 
 Say = Callable[[str, str], None]  # told (target, one line)
@@ -40,6 +42,7 @@ class Host:
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
         self.records = Records(config.run_dir, config.run_source, patience)
+        self._shortlist: Shared[Shortlist] | None = None
 
     def pause_of(self, service: Service, main: Handle) -> Pause | None:
         """The pause that is on record of this very main process."""
@@ -60,7 +63,21 @@ class Host:
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
-        return Host(self.config, self.patience.longer(), self.say, self.say_more)
+        other = Host(self.config, self.patience.longer(), self.say, self.say_more)
+        other._shortlist = self._shortlist
+        return other
+
+    def prepare_for(self, targets: int) -> None:
+        """Have so many targets acted on side by side: what they ask about the process table is read once for all."""
+        if targets > 1:
+            from ctl.system.shortlist import Shortlist
+
+            descriptors.prepare_for(targets)
+            self._shortlist = Shared(Shortlist)
+
+    def scan(self, rules: Rules) -> table.Scan:
+        """Who satisfies these rules now."""
+        return table.scan(rules, None if self._shortlist is None else self._shortlist.get().candidates(rules))
 
     @contextmanager
     def locked_to_start(self, target: str, verb: str, timeout: float) -> Iterator[None]:

@@ -82,6 +82,11 @@ def read_argv(pid: int) -> list[str] | None:
     return None if raw is None else _argv_of(raw)
 
 
+def read_raw_arguments(pid: int) -> bytes | None:
+    """Its arguments as the kernel hands them out, each ended by a NUL. Raises Gone."""
+    return _read_cmdline(pid)
+
+
 def read_command_line(pid: int) -> str | None:
     """Its arguments joined by spaces, as pgrep -f joins them. Raises Gone."""
     raw = _read_cmdline(pid)

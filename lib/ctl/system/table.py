@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -33,13 +33,16 @@ def lineage() -> frozenset[int]:
     return frozenset({os.getpid(), *procfs.parents(os.getpid())})
 
 
-def scan(rules: Rules) -> Scan:
-    """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces."""
+def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
+    """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces.
+
+    With `candidates` only those: it is known of the others that they do not satisfy the rules.
+    """
     matching: list[Handle] = []
     unknown: list[int] = []
     callers: set[int] = set()
     never = lineage() | {1}
-    for pid in procfs.pids():
+    for pid in procfs.pids() if candidates is None else candidates:
         if pid in never or not _may_be(pid, rules.uid):
             continue
         try:

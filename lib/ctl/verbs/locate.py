@@ -232,7 +232,7 @@ def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Ha
 
 def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
     """The process table, of those who match only the main processes, and none that is another service's."""
-    scan = table.scan(rules)
+    scan = host.scan(rules)
     own: list[Handle] = []
     for handle in scan.matching:
         if _is_anothers_main(service, host, handle):

@@ -34,6 +34,7 @@ def status_of_all(host: Host) -> list[Status]:
         return status(service, host)
 
     targets, unusable = every_target(host)
+    host.prepare_for(len(targets))
     return each(targets, of) + [_unusable(name, error) for name, error in unusable.items()]
 
 
@@ -43,6 +44,7 @@ def _unusable(target: str, error: CtlError) -> Status:
 
 def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:
     """The status of these services, asked side by side."""
+    host.prepare_for(len(services))
     return each(services, lambda service: status(service, host, given_pid))
 
 
