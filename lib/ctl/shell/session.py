@@ -30,6 +30,8 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 interrupts = Interrupts()
+# Verbs that do something to services: the journal tells of them, and of no others.
+_ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -41,15 +43,18 @@ class Session(msgspec.Struct, kw_only=True):
     as_json: bool
     quiet: bool
     verbose: bool
+    dry_run: bool = False
 
     def host(self) -> Host:
         """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more)
+        noted_as = self.verb if self.verb in _ACTING and not self.dry_run else None
+        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more, noted_as)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
-        results = many.act_on(resolve(host, targets), lambda service: operation(service, host))
+        services = resolve(host, targets)
+        results = many.act_on(services, lambda service: operation(service, host), host.note_result)
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))
         for result in results:
@@ -129,8 +134,15 @@ def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
     if errors:
         first, *others = errors
         first.details += tuple(render.error_lines(other) for other in others)
+        note_refusal(host, first, first.target or " ".join(targets))
         raise first
     return list(services.values())
+
+
+def note_refusal(host: Host, error: CtlError, target: str) -> None:
+    """The whole call came to nothing."""
+    where = f" ({error.where})" if error.where else ""
+    host.note(target, "refused", reason=error.reason, what=error.what + where)
 
 
 def _understood(host: Host, target: Target) -> Service:
