@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ctl.system import procfs
 from ctl.system.environment import variable
@@ -13,11 +14,9 @@ from ctl.system.trust import user_name
 
 _UNSET: Final = 2**32 - 1  # (uid_t) -1: of no login
 _COMMANDS: Final = ("ansible", "ansible-console", "ansible-playbook", "ansible-pull")
-# With pipelining the module comes through stdin; what is left to see is the shell that started an interpreter for it.
-_PIPELINED: Final = re.compile(r"(?:.*[/ ])?python[0-9.]* && sleep 0'?")
 
 
-class Who(NamedTuple):
+class Who(msgspec.Struct, frozen=True):
     """As the event has it."""
 
     uid: int
@@ -75,12 +74,19 @@ def _is_ansible(argv: list[str]) -> bool:
     if any(word.rpartition("/")[2] in _COMMANDS for word in argv[:2]):
         return True
     last = argv[-1] if argv else ""
-    return "BECOME-SUCCESS-" in last or (argv[1:2] == ["-c"] and _PIPELINED.fullmatch(last) is not None)
+    if "BECOME-SUCCESS-" in last:
+        return True
+    # With pipelining the module comes through stdin: all there is to see is the shell that starts an interpreter.
+    words = last.split()
+    return len(words) > 3 and words[-3:] == ["&&", "sleep", "0"] and words[-4].rpartition("/")[2].startswith("python")
 
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="backslashreplace") as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096).decode(errors="backslashreplace")
+        finally:
+            os.close(fd)
     except OSError:
         return ""
