@@ -25,7 +25,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     verb: str
     ok: bool
     changed: bool
-    results: Sequence[Result | Status]
+    results: Sequence[msgspec.Struct]
     errors: list[Fault] = []
 
 
@@ -85,17 +85,16 @@ class Session(msgspec.Struct, kw_only=True):
             )
         return error.exit_code
 
-    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
+    def show_document(self, results: Sequence[msgspec.Struct], *, ok: bool = True) -> None:
+        """Print the one document of --json."""
+        self._print_document(results, ok=ok)
+
+    def _print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
         changed = any(isinstance(result, Result) and result.changed for result in results)
         self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
     def _print(self, document: Document) -> None:
-        try:
-            write_out(msgspec.json.encode(document).decode())
-        except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
-            import json
-
-            write_out(json.dumps(msgspec.to_builtins(document)))
+        write_out(as_json(document))
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
@@ -116,6 +115,16 @@ class Session(msgspec.Struct, kw_only=True):
     def _say(self, target: str, what: str) -> None:
         if not self.quiet:
             write_err(render.diagnostic(target, what))
+
+
+def as_json(value: msgspec.Struct) -> str:
+    """One line of JSON."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
+        import json
+
+        return json.dumps(msgspec.to_builtins(value))
 
 
 def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
