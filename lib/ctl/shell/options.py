@@ -103,6 +103,10 @@ ScheduleOption = Annotated[
 ]
 
 
+LineCount = Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last N; 0 for none.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
+
+
 def require_one_schedule(schedule: Schedule | None, grace: float | None) -> None:
     """--grace is short for a schedule. Raises BadParameter where both are given."""
     if schedule is not None and grace is not None:

@@ -109,6 +109,11 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def reason_in_words(reason: str) -> str:
+    """The reason of something that went well."""
+    return _WORDS.get(reason, reason.replace("_", " "))
+
+
 def _uses(status: Status) -> str:
     facts = []
     if status.rss_bytes is not None:

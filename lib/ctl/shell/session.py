@@ -30,11 +30,13 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     verb: str
     ok: bool
     changed: bool
-    results: Sequence[Result | Status]
+    results: Sequence[msgspec.Struct]
     errors: list[Fault] = []
 
 
 interrupts = Interrupts()
+# Verbs that do something to services: the journal tells of them, and of no others.
+_ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -46,10 +48,12 @@ class Session(msgspec.Struct, kw_only=True):
     as_json: bool
     quiet: bool
     verbose: bool
+    dry_run: bool = False
 
     def host(self) -> Host:
         """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more)
+        noted_as = self.verb if self.verb in _ACTING and not self.dry_run else None
+        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more, noted_as)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
@@ -83,8 +87,10 @@ class Session(msgspec.Struct, kw_only=True):
         unusable: Sequence[Result] = (),
     ) -> int:
         """Do it to all of them side by side, and tell what became of each. Returns the exit status."""
+        for result in unusable:
+            host.note_result(result)
         host.prepare_for(len(services))
-        results = [*many.act_on(services, lambda service: operation(service, host)), *unusable]
+        results = [*many.act_on(services, lambda service: operation(service, host), host.note_result), *unusable]
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))
         for result in results:
@@ -129,17 +135,16 @@ class Session(msgspec.Struct, kw_only=True):
             )
         return error.exit_code
 
-    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
+    def show_document(self, results: Sequence[msgspec.Struct], *, ok: bool = True) -> None:
+        """Print the one document of --json."""
+        self._print_document(results, ok=ok)
+
+    def _print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
         changed = any(isinstance(result, Result) and result.changed for result in results)
         self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
     def _print(self, document: Document) -> None:
-        try:
-            write_out(msgspec.json.encode(document).decode())
-        except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
-            import json
-
-            write_out(json.dumps(msgspec.to_builtins(document)))
+        write_out(as_json(document))
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
@@ -162,6 +167,16 @@ class Session(msgspec.Struct, kw_only=True):
             write_err(render.diagnostic(target, what))
 
 
+def as_json(value: msgspec.Struct) -> str:
+    """One line of JSON."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
+        import json
+
+        return json.dumps(msgspec.to_builtins(value))
+
+
 def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -> list[Service]:
     """The services named, each once, in order. Nothing is done to any of them when one name is wrong.
 
@@ -178,6 +193,7 @@ def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -
     if errors:
         first, *others = errors
         first.details += tuple(render.error_lines(other) for other in others)
+        note_refusal(host, first, first.target or " ".join(targets))
         raise first
     return list(services.values())
 
@@ -196,6 +212,12 @@ def _meant(host: Host, text: str, none_is_fine: bool) -> list[Target]:
             raise CtlError("unknown_target", what, target=text)
         host.say(text, what)
     return found
+
+
+def note_refusal(host: Host, error: CtlError, target: str) -> None:
+    """The whole call came to nothing."""
+    where = f" ({error.where})" if error.where else ""
+    host.note(target, "refused", reason=error.reason, what=error.what + where)
 
 
 def exit_code(codes: Sequence[int]) -> int:

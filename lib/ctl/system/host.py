@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctl.model.errors import CtlError
-from ctl.model.identity import LARGEST_PID, same_process
+from ctl.model.errors import CtlError, Reason
+from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.match import Marker, Rules
+from ctl.model.outcome import Result
 from ctl.model.pause import Pause
 from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
@@ -27,6 +29,8 @@ from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
 
 if TYPE_CHECKING:
+    from ctl.model.event import Kind
+    from ctl.system.journal import Journal
     from ctl.system.shortlist import Shortlist
     from ctl.system.watch import Watch
 
@@ -36,12 +40,15 @@ Say = Callable[[str, str], None]  # told (target, one line)
 class Host:
     """This machine, as one ctl sees it."""
 
-    def __init__(self, config: Config, patience: Patience, say: Say, say_more: Say) -> None:
+    def __init__(
+        self, config: Config, patience: Patience, say: Say, say_more: Say, journal: Journal | None = None
+    ) -> None:
         self.config = config
         self.patience = patience
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
         self.records = Records(config.run_dir, config.run_source, patience)
+        self._journal = journal
         self._shortlist: Shared[Shortlist] | None = None
 
     def pause_of(self, service: Service, main: Handle) -> Pause | None:
@@ -63,8 +70,9 @@ class Host:
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
-        other = Host(self.config, self.patience.longer(), self.say, self.say_more)
-        other._shortlist = self._shortlist
+        other = copy(self)
+        other.patience = self.patience.longer()
+        other.records = Records(self.config.run_dir, self.config.run_source, other.patience)
         return other
 
     def prepare_for(self, targets: int) -> None:
@@ -78,6 +86,25 @@ class Host:
     def scan(self, rules: Rules) -> table.Scan:
         """Who satisfies these rules now."""
         return table.scan(rules, None if self._shortlist is None else self._shortlist.get().candidates(rules))
+
+    def note(
+        self,
+        target: str,
+        event: Kind,
+        *,
+        identity: Identity | None = None,
+        signal: str | None = None,
+        reason: Reason | None = None,
+        what: str | None = None,
+    ) -> None:
+        """Write an event to the journal, where this ctl keeps one. Never raises, never waits."""
+        if self._journal is not None:
+            self._journal.note(target, event, identity=identity, signal=signal, reason=reason, what=what)
+
+    def note_result(self, result: Result) -> None:
+        """Write what became of one target to the journal, in the same way."""
+        if self._journal is not None:
+            self._journal.note_result(result)
 
     @contextmanager
     def locked_to_start(self, target: str, verb: str, timeout: float) -> Iterator[None]:
@@ -209,8 +236,13 @@ class Host:
         return wait.all_ended([handle.fd for handle in handles], deadline, self.patience)
 
 
-def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: Say, say_more: Say) -> Host:
-    """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning."""
+def open_host(
+    conf: Path | None, run_dir: Path | None, patience: Patience, say: Say, say_more: Say, noted_as: str | None = None
+) -> Host:
+    """The host with its configuration; what is done to it is noted as done by the verb `noted_as`.
+
+    Raises CtlError, which is fatal: without these no target has a meaning.
+    """
     try:
         shown = os.readlink("/proc/self")
     except OSError:
@@ -225,7 +257,15 @@ def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: 
         require_trusted(config.run_dir)
     except OSError as error:
         raise failure(error, f"cannot use {error.filename}", otherwise="bad_config") from None
-    return Host(config, patience, say, say_more)
+    return Host(config, patience, say, say_more, _journal(config, noted_as, say_more))
+
+
+def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
+    if verb is None:
+        return None
+    from ctl.system.journal import Journal
+
+    return Journal(config.log_dir, config.run_dir, verb, lambda what: say_more("", what))
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:

@@ -22,9 +22,10 @@ KillMode = Literal["mixed", "process", "tree"]
 class Ending:
     """One stop schedule under way. Its deadline is fixed when it is made, before the first signal."""
 
-    def __init__(self, host: Host, mains: list[Handle], members: Members, schedule: Schedule) -> None:
+    def __init__(self, target: str, host: Host, mains: list[Handle], members: Members, schedule: Schedule) -> None:
         self.signals: list[Signalled] = []
         self.faults: list[Fault] = []
+        self._target = target
         self._host = host
         self._mains = mains
         self._members = members
@@ -109,15 +110,19 @@ class Ending:
         return self._deadline
 
     def _send(self, handles: Iterable[Handle], signal: str | None) -> None:
+        delivered: list[Handle] = []
         for handle in handles if signal is not None else ():
             if handle.pid in self._refused:
                 continue
             try:
                 if handle.send(signal or ""):
                     self.signals.append(Signalled(handle.pid, signal or "", round(now() - self._began, 3)))
+                    delivered.append(handle)
             except CtlError as error:
                 self._refused.add(handle.pid)
                 self.faults.append(Fault.of(error))
+        for handle in delivered:  # once all have been sent: none of them waits for a disk
+            self._host.note(self._target, "signal", identity=handle.identity, signal=signal)
 
     def _let_go_on(self, members: list[Handle]) -> None:
         """A main process that has been told to end may wait for its children to: that needs them to be running."""

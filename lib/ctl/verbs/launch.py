@@ -70,10 +70,12 @@ class Launch:
                 program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
             answered_before = self._answers_already()
             self._spawn_recorded(program)
+            self._host.note(self._service.name, "spawned", identity=self._main.identity)
             self._gated.open()
             try:
                 self._become_ready(self._probe(program), answered_before)
                 self._update(msgspec.structs.replace(self._record, ready=True))
+                self._host.note(self._service.name, "ready", identity=self._main.identity)
             except BaseException as error:
                 self._take_down(error)
                 raise
@@ -271,7 +273,7 @@ class Launch:
         self._forget()
 
     def _end(self, schedule: Schedule) -> tuple[str, ...]:
-        ending = Ending(self._host, [self._main], self._members, schedule)
+        ending = Ending(self._service.name, self._host, [self._main], self._members, schedule)
         return tuple(describe(process) for process in ending.carry_out("mixed"))
 
     def _forget(self) -> None:

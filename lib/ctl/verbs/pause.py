@@ -82,7 +82,9 @@ def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[
         while True:
             due = {name: found.due for name in waiting if (found := host.records.read_pause(name)) and found.id == only}
             if over := [waiting.pop(name) for name, instant in due.items() if instant is not None and instant <= now()]:
-                results += act_on(over, lambda service: resume(service, host, ResumeOptions(only=only)))
+                results += act_on(
+                    over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result
+                )
             elif due or pausing:
                 ready = host.pause(
                     {watch.fd, *pausing}, min((at for at in due.values() if at is not None), default=inf)

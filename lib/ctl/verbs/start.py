@@ -167,6 +167,7 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
             )
         )
         result.changed = True
+        host.note(service.name, "adopted", identity=main.identity)
     except CtlError as error:
         result.errors.append(Fault.of(error))
 
