@@ -25,7 +25,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     verb: str
     ok: bool
     changed: bool
-    results: Sequence[Result | Status]
+    results: Sequence[msgspec.Struct]
     errors: list[Fault] = []
 
 
@@ -42,23 +42,23 @@ class Session(msgspec.Struct, kw_only=True):
     quiet: bool
     verbose: bool
 
-    def host(self) -> Host:
-        """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more)
+    def host(self, settings_faults: list[CtlError] | None = None) -> Host:
+        """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
+        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more, settings_faults)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
         results = many.act_on(resolve(host, targets), lambda service: operation(service, host))
         if self.as_json:
-            self._print_document(results, ok=all(result.ok for result in results))
+            self.print_document(results, ok=all(result.ok for result in results))
         for result in results:
             self._print_result(result)
         return exit_code([result.exit_code for result in results])
 
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
-            self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
+            self.print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
                 write_err(line)
@@ -71,6 +71,11 @@ class Session(msgspec.Struct, kw_only=True):
             lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
             write_out("\n".join(lines))
 
+    def print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
+        """What --json prints."""
+        changed = any(isinstance(result, Result) and result.changed for result in results)
+        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
         write_err(render.error_lines(error))
@@ -79,10 +84,6 @@ class Session(msgspec.Struct, kw_only=True):
                 Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
             )
         return error.exit_code
-
-    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
-        changed = any(isinstance(result, Result) and result.changed for result in results)
-        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
     def _print(self, document: Document) -> None:
         try:

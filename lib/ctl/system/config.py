@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ctl.model.definition import understand
+from ctl.model.definition import understand, understand_table
 from ctl.model.errors import CtlError
 from ctl.model.service import Service
 from ctl.model.suggest import did_you_mean
@@ -17,7 +17,7 @@ from ctl.system.failure import failure
 from ctl.system.trust import require_trusted
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """ctl.toml. A relative path is relative to the conf directory."""
 
     run_dir: str | None = None
@@ -39,16 +39,32 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The definition of `target`, understood. Raises CtlError (unknown_target, bad_config)."""
         file = self.service_dir / target.definition
         raw = _read_toml(file, missing=lambda: self._unknown(target))
-        return understand(raw, target, str(file), {"run_dir": str(self.run_dir), "log_dir": str(self.log_dir)})
+        return understand(raw, target, str(file), self.fill)
 
-    def service_names(self) -> list[str]:
-        """The names of all plain services, sorted."""
+    @property
+    def fill(self) -> dict[str, str]:
+        """What stands for the placeholders that are the same in every definition."""
+        return {"run_dir": str(self.run_dir), "log_dir": str(self.log_dir)}
+
+    def raw(self, target: Target) -> dict[str, Any]:
+        """The definition of `target` as parsed, not understood. Raises CtlError (unknown_target, bad_config)."""
+        return _read_toml(self.service_dir / target.definition, missing=lambda: self._unknown(target))
+
+    def definition_files(self) -> list[Path]:
+        """What is meant as a definition, whether it can be one or not, sorted. Raises CtlError."""
         try:
-            files = [file for file in self.service_dir.iterdir() if file.suffix == ".toml"]
+            files = list(self.service_dir.iterdir())
         except OSError as error:
             what = f"{self.service_dir} cannot be read"
             raise failure(error, what, where=self.conf_source, otherwise="bad_config") from None
-        return sorted(file.stem for file in files if _is_plain(file.stem))
+        return sorted(
+            (file for file in files if file.suffix == ".toml" and not file.name.startswith(".")),
+            key=lambda file: file.stem,
+        )
+
+    def service_names(self) -> list[str]:
+        """The names of all plain services, sorted."""
+        return [file.stem for file in self.definition_files() if _is_plain(file.stem)]
 
     def _unknown(self, target: Target) -> CtlError:
         names = self.service_names()
@@ -60,21 +76,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def load_config(conf: Path | None, run_dir: Path | None) -> Config:
+def load_config(conf: Path | None, run_dir: Path | None, faults: list[CtlError] | None = None) -> Config:
     """The directories that apply: options first, then environment, then ctl.toml, then the defaults.
 
+    With `faults`, what is wrong in ctl.toml is added to those, and the defaults stand in for it.
     Raises CtlError (bad_config).
     """
     conf_dir, conf_source = _conf_dir(conf)
     if not conf_dir.is_dir():
         raise CtlError("bad_config", f"{conf_dir} is not a directory", where=conf_source)
     require_trusted(conf_dir)
-    settings = _settings(conf_dir / "ctl.toml")
+    settings, fault = _settings(conf_dir / "ctl.toml")
     service_dir = conf_dir / settings.service_dir
+    if fault is not None and (faults is None or not service_dir.is_dir()):
+        raise fault
     if not service_dir.is_dir():
         raise CtlError("bad_config", f"{service_dir} is not a directory", where=conf_source)
     require_trusted(service_dir)
     run, run_source = _run_dir(run_dir, conf_dir, settings)
+    if fault is not None and faults is not None:
+        faults.append(fault)
     log_dir = conf_dir / settings.log_dir if settings.log_dir else _state("log", Path("/var/log/ctl"))
     return Config(
         conf_dir=conf_dir,
@@ -124,17 +145,16 @@ def _state(name: str, of_root: Path) -> Path:
     return Path(home, ".local/state/ctl", name)
 
 
-def _settings(file: Path) -> Settings:
-    raw = _read_toml(file, missing=lambda: None)
-    for key in raw:
-        if key not in Settings.__struct_fields__:
-            valid = ", ".join(Settings.__struct_fields__)
-            near = did_you_mean(key, Settings.__struct_fields__)
-            raise CtlError("bad_config", f"{key}: no such key{near} (valid: {valid})", where=str(file))
+def _settings(file: Path) -> tuple[Settings, CtlError | None]:
+    """What ctl.toml says, the defaults in the place of what is wrong in it, and an error that names all of that."""
+    faults: list[str] = []
     try:
-        return msgspec.convert(raw, Settings)
-    except msgspec.ValidationError as error:
-        raise CtlError("bad_config", str(error).replace("`", ""), where=str(file)) from None
+        settings = understand_table(Settings, _read_toml(file, missing=lambda: None), "", faults) or Settings()
+    except CtlError as error:
+        return Settings(), error
+    if not faults:
+        return settings, None
+    return settings, CtlError("bad_config", faults[0], where=str(file), details=tuple(faults[1:]))
 
 
 def _read_toml(file: Path, missing: Any) -> dict[str, Any]:

@@ -155,8 +155,18 @@ class Host:
         return wait.all_ended([handle.fd for handle in handles], deadline, self.patience)
 
 
-def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: Say, say_more: Say) -> Host:
-    """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning."""
+def open_host(
+    conf: Path | None,
+    run_dir: Path | None,
+    patience: Patience,
+    say: Say,
+    say_more: Say,
+    settings_faults: list[CtlError] | None = None,
+) -> Host:
+    """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning.
+
+    With `settings_faults`, what is wrong in ctl.toml is added to those, and the defaults stand in for it.
+    """
     try:
         shown = os.readlink("/proc/self")
     except OSError:
@@ -164,7 +174,7 @@ def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: 
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     try:
-        config = load_config(conf, run_dir)
+        config = load_config(conf, run_dir, settings_faults)
         there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
         if not there.is_dir():
             raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
