@@ -13,6 +13,7 @@ Reason = Literal[
     "escalated",
     "paused",
     "resumed",
+    "reloaded",
     "planned",
     "not_running",
     "not_ready",
