@@ -30,6 +30,8 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 interrupts = Interrupts()
+# How one operation gets to many services.
+Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -46,10 +48,20 @@ class Session(msgspec.Struct, kw_only=True):
         """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
         return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more, settings_faults)
 
-    def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
-        """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
+    def act(
+        self, targets: Sequence[str], operation: Callable[[Service, Host], Result], spread: Spread | None = None
+    ) -> int:
+        """Resolve and check all targets, then do it to all of them, side by side or as `spread` has it.
+
+        Returns the exit status.
+        """
         host = self.host()
-        results = many.act_on(resolve(host, targets), lambda service: operation(service, host))
+        services = resolve(host, targets)
+
+        def act(service: Service) -> Result:
+            return operation(service, host)
+
+        results = many.act_on(services, act) if spread is None else spread(services, act, host)
         if self.as_json:
             self.print_document(results, ok=all(result.ok for result in results))
         for result in results:
