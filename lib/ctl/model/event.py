@@ -15,7 +15,7 @@ Kind = Literal["spawned", "ready", "adopted", "run", "signal", "done", "failed",
 _REFUSALS: Final[frozenset[Reason]] = frozenset(
     {
         "not_running", "unknown_target", "bad_config", "identity_mismatch", "identity_unknown", "ambiguous",
-        "permission_denied", "protected", "busy",
+        "permission_denied", "protected", "busy", "skipped",
     }
 )  # fmt: skip
 

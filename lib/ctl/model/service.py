@@ -90,6 +90,7 @@ class Reload(msgspec.Struct, frozen=True, kw_only=True):
 
     signal: str | None = None
     command: Argv | None = None
+    timeout: float = 30.0  # of the command, in seconds
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

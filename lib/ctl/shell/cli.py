@@ -16,7 +16,9 @@ from ctl.system.environment import variable
 from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 
 # Each is a function of that name in ctl.shell.commands.
-VERBS = ("start", "run", "stop", "kill", "restart", "pause", "resume", "status", "logs", "events")
+VERBS = (
+    "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "logs", "events", "check",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -38,7 +38,7 @@ def error_lines(error: CtlError) -> str:
     return diagnostic(error.target, error.what, error.where, error.details)
 
 
-def fault_lines(target: str, fault: Fault) -> str:
+def fault_lines(target: str | None, fault: Fault) -> str:
     return diagnostic(target, fault.what, fault.where, fault.details)
 
 

@@ -37,6 +37,8 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
 interrupts = Interrupts()
 # Verbs that do something to services: the journal tells of them, and of no others.
 _ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
+# How one operation gets to many services.
+Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -50,10 +52,11 @@ class Session(msgspec.Struct, kw_only=True):
     verbose: bool
     dry_run: bool = False
 
-    def host(self) -> Host:
-        """Raises CtlError."""
+    def host(self, settings_faults: list[CtlError] | None = None) -> Host:
+        """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
         noted_as = self.verb if self.verb in _ACTING and not self.dry_run else None
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more, noted_as)
+        patience = Patience(interrupts)
+        return open_host(self.conf, self.run_dir, patience, self._say, self._say_more, noted_as, settings_faults)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
@@ -61,7 +64,12 @@ class Session(msgspec.Struct, kw_only=True):
         return self.act_on(host, resolve(host, targets), operation)
 
     def act_on_named_or_all(
-        self, targets: Sequence[str], operation: Callable[[Service, Host], Result], *, ask: bool
+        self,
+        targets: Sequence[str],
+        operation: Callable[[Service, Host], Result],
+        *,
+        ask: bool,
+        spread: Spread | None = None,
     ) -> int:
         """`act`, where naming a template that has no instance, or nobody, is nothing to do.
 
@@ -69,7 +77,7 @@ class Session(msgspec.Struct, kw_only=True):
         """
         host = self.host()
         if targets:
-            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation)
+            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation, spread=spread)
         from ctl.verbs.targets import at_work
 
         found = at_work(host)
@@ -77,7 +85,7 @@ class Session(msgspec.Struct, kw_only=True):
             self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
         if ask and found.services and not self._confirmed(found, host):
             return self.fail(CtlError("failed", "not confirmed: nothing was done"))
-        return self.act_on(host, list(found.services.values()), operation, found.unusable)
+        return self.act_on(host, list(found.services.values()), operation, found.unusable, spread)
 
     def act_on(
         self,
@@ -85,14 +93,23 @@ class Session(msgspec.Struct, kw_only=True):
         services: Sequence[Service],
         operation: Callable[[Service, Host], Result],
         unusable: Sequence[Result] = (),
+        spread: Spread | None = None,
     ) -> int:
-        """Do it to all of them side by side, and tell what became of each. Returns the exit status."""
+        """Do it to all of them, side by side or as `spread` has it, and tell what became of each.
+
+        Returns the exit status.
+        """
+
+        def act(service: Service) -> Result:
+            return operation(service, host)
+
         for result in unusable:
             host.note_result(result)
         host.prepare_for(len(services))
-        results = [*many.act_on(services, lambda service: operation(service, host), host.note_result), *unusable]
+        results = many.act_on(services, act, host.note_result) if spread is None else spread(services, act, host)
+        results += unusable
         if self.as_json:
-            self._print_document(results, ok=all(result.ok for result in results))
+            self.print_document(results, ok=all(result.ok for result in results))
         for result in results:
             self._print_result(result)
         return exit_code([result.exit_code for result in results])
@@ -113,7 +130,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
-            self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
+            self.print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
                 write_err(line)
@@ -126,6 +143,11 @@ class Session(msgspec.Struct, kw_only=True):
             lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
             write_out("\n".join(lines))
 
+    def print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
+        """What --json prints."""
+        changed = any(isinstance(result, Result) and result.changed for result in results)
+        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
         write_err(render.error_lines(error))
@@ -134,14 +156,6 @@ class Session(msgspec.Struct, kw_only=True):
                 Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
             )
         return error.exit_code
-
-    def show_document(self, results: Sequence[msgspec.Struct], *, ok: bool = True) -> None:
-        """Print the one document of --json."""
-        self._print_document(results, ok=ok)
-
-    def _print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
-        changed = any(isinstance(result, Result) and result.changed for result in results)
-        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
     def _print(self, document: Document) -> None:
         write_out(as_json(document))

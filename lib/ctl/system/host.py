@@ -237,11 +237,18 @@ class Host:
 
 
 def open_host(
-    conf: Path | None, run_dir: Path | None, patience: Patience, say: Say, say_more: Say, noted_as: str | None = None
+    conf: Path | None,
+    run_dir: Path | None,
+    patience: Patience,
+    say: Say,
+    say_more: Say,
+    noted_as: str | None = None,
+    settings_faults: list[CtlError] | None = None,
 ) -> Host:
     """The host with its configuration; what is done to it is noted as done by the verb `noted_as`.
 
-    Raises CtlError, which is fatal: without these no target has a meaning.
+    With `settings_faults`, what is wrong in ctl.toml is added to those, and the defaults stand in for it. Raises
+    CtlError, which is fatal: without these no target has a meaning.
     """
     try:
         shown = os.readlink("/proc/self")
@@ -250,7 +257,7 @@ def open_host(
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     try:
-        config = load_config(conf, run_dir)
+        config = load_config(conf, run_dir, settings_faults)
         there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
         if not there.is_dir():
             raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)

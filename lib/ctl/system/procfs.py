@@ -156,6 +156,26 @@ def in_our_pid_namespace(pid: int) -> bool:
     return len(_status_field(pid, b"NSpid")) == 1
 
 
+def defaults_to(pid: int, number: int) -> bool | None:
+    """Whether a signal would have its default action: it is neither caught, ignored nor blocked, proc_pid_status(5).
+
+    Of what is blocked its first thread is asked. None where it cannot be told. Raises Gone.
+    """
+    try:
+        masks = [int(_status_field(pid, name)[0], 16) for name in (b"SigCgt", b"SigIgn", b"SigBlk")]
+    except Forbidden:
+        return None
+    if any(mask >> (number - 1) & 1 for mask in masks):
+        return False
+    return None if _awaits_signals(pid) else True
+
+
+def _awaits_signals(pid: int) -> bool:
+    """Whether a thread is in sigwait(3): what it waits for is shown as not blocked for as long as it does."""
+    threads = itertools.chain([pid], _other_threads(pid))
+    return any(b"sigtimedwait" in (_read(f"/proc/{pid}/task/{thread}/wchan") or b"") for thread in threads)
+
+
 def count_descendants(pid: int) -> int | None:
     """How many processes descend from it, None where the kernel does not list children (CONFIG_PROC_CHILDREN).
 

@@ -52,7 +52,7 @@ def events(
         if not found.exists:
             host.say("", f"there are no events yet ({found.file})")
         if session.as_json and not follow:
-            session.show_document(listed)
+            session.print_document(listed, ok=True)
         else:
             lines = _lines(session, listed, str(host.config.run_dir))
             going_on = found.follow(told_of_hangup()) if follow else ()

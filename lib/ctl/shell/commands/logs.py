@@ -27,7 +27,7 @@ def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Foll
     try:
         if session.as_json and not follow:
             documents = collected(found, names)
-            session.show_document(documents, ok=not found.errors)
+            session.print_document(documents, ok=not found.errors)
         else:
             _write_all(session, found.follow(told_of_hangup()) if follow else found.last(), Lines(names, session))
     except Interrupted as error:
