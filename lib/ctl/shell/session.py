@@ -25,7 +25,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     verb: str
     ok: bool
     changed: bool
-    results: Sequence[Result | Status]
+    results: Sequence[msgspec.Struct]
     errors: list[Fault] = []
 
 
@@ -71,6 +71,16 @@ class Session(msgspec.Struct, kw_only=True):
             lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
             write_out("\n".join(lines))
 
+    def present(self, results: Sequence[msgspec.Struct], lines: Sequence[str], faults: Sequence[Fault]) -> None:
+        """One document, or the lines that a person reads. These hold the faults; else stderr does."""
+        if self.as_json:
+            self._print_document(results, ok=not faults)
+        if self.as_json or self.quiet:
+            for fault in faults:
+                write_err(render.fault_lines(fault.target or "", fault))
+        else:
+            write_out("\n".join(lines))
+
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
         write_err(render.error_lines(error))
@@ -80,7 +90,7 @@ class Session(msgspec.Struct, kw_only=True):
             )
         return error.exit_code
 
-    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
+    def _print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
         changed = any(isinstance(result, Result) and result.changed for result in results)
         self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
