@@ -148,6 +148,16 @@ class Session(msgspec.Struct, kw_only=True):
         changed = any(isinstance(result, Result) and result.changed for result in results)
         self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
+    def present(self, results: Sequence[msgspec.Struct], lines: Sequence[str], faults: Sequence[Fault]) -> None:
+        """One document, or the lines that a person reads. These hold the faults; else stderr does."""
+        if self.as_json:
+            self.print_document(results, ok=not faults)
+        if self.as_json or self.quiet:
+            for fault in faults:
+                write_err(render.fault_lines(fault.target or "", fault))
+        else:
+            write_out("\n".join(lines))
+
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
         write_err(render.error_lines(error))

@@ -55,6 +55,18 @@ class Members:
             reading = again
         return self.known()
 
+    def kinship(self, member: Handle) -> list[str]:
+        """How this member is known, now: parent, session, run id. Empty where what proved it has ended since."""
+        return [
+            how
+            for how, holds in (
+                (f"child of pid {member.stat.ppid}", self._has_parent_here(member)),
+                (f"session of pid {member.stat.session}", self._in_session(member)),
+                ("carries the run id", self._carries_run_id(member.pid, member.stat)),
+            )
+            if holds
+        ]
+
     def close(self) -> None:
         for handle in self._known.values():
             handle.close()

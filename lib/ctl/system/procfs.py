@@ -50,6 +50,11 @@ class Stat(NamedTuple):
         return bool(self.flags & PF_KTHREAD)
 
 
+def own_pid() -> int:
+    """That of this very process."""
+    return os.getpid()
+
+
 def pids() -> Iterator[int]:
     """Every process that /proc shows."""
     for name in os.listdir("/proc"):
@@ -228,6 +233,16 @@ def parents(pid: int) -> Iterator[int]:
             return
         if pid > 0:
             yield pid
+
+
+def read_cgroups(pid: int) -> list[str]:
+    """The paths of its control groups, cgroups(7), that of the unified hierarchy or of systemd's own first.
+
+    Empty where they may not be read. Raises Gone.
+    """
+    lines = [line.split(":", 2) for line in (_read(f"/proc/{pid}/cgroup") or b"").decode(errors=NOT_UTF8).splitlines()]
+    paths = sorted((controllers not in ("", "name=systemd"), path) for _, controllers, path in lines)
+    return [path for _, path in paths]
 
 
 def read_locks() -> list[str]:

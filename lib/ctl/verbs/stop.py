@@ -68,6 +68,30 @@ def _end(
     began: float,
 ) -> Result:
     located = locate(service, host, options.pid)
+    try:
+        return _end_located(service, host, options, schedule, mode, done, located, began)
+    finally:
+        located.close()
+
+
+def planned(service: Service, host: Host, located: Located, verb: Literal["stop", "kill"]) -> Result:
+    """What stop or kill would do with what was located: the result of their --dry-run."""
+    options = StopOptions(dry_run=True)
+    if verb == "kill":
+        return _end_located(service, host, options, KILL, "tree", "killed", located, now())
+    return _end_located(service, host, options, service.schedule, service.stop.kill_mode, "stopped", located, now())
+
+
+def _end_located(
+    service: Service,
+    host: Host,
+    options: StopOptions,
+    schedule: Schedule,
+    mode: KillMode,
+    done: Literal["stopped", "killed"],
+    located: Located,
+    began: float,
+) -> Result:
     mains, before = located.mains, state_before(located)
     result = Result(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
@@ -104,7 +128,6 @@ def _end(
         result.fail(error)
     finally:
         members.close()
-        located.close()
     result.duration_s = round(now() - began, 3)
     return result
 
