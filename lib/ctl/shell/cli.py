@@ -16,7 +16,7 @@ from ctl.system.environment import variable
 from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 
 # Each is a function of that name in ctl.shell.commands.
-VERBS = ("start", "run", "stop", "kill", "restart", "reload", "status", "check")
+VERBS = ("start", "run", "stop", "kill", "restart", "reload", "status", "wait", "check")
 
 
 def main() -> int:

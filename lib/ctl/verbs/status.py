@@ -75,11 +75,11 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     process = seen(main)
     facts = vitals(main)
     began = started(main)
-    uptime = max(wall_clock() - began, 0.0)
-    is_ready = _is_ready(service, host, located, uptime)
+    uptime = uptime_of(main)
+    ready = is_ready(service, host, located, uptime)
     return Status(
         target=service.name,
-        state=_state(host, service.name, main, is_ready),
+        state=_state(host, service.name, main, ready),
         description=service.description,
         pid=main.pid,
         since=rfc3339(began),
@@ -90,7 +90,7 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
         rss_bytes=facts.rss_bytes,
         threads=facts.threads,
         children=facts.children,
-        ready=is_ready,
+        ready=ready,
         claim=located.claims,
     )
 
@@ -106,7 +106,12 @@ def _state(host: Host, target: str, main: Handle, is_ready: bool | None) -> Stat
     return "starting" if busy_with in ("start", "restart") else "running"
 
 
-def _is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
+def uptime_of(main: Handle) -> float:
+    """Seconds since it was started."""
+    return max(wall_clock() - started(main), 0.0)
+
+
+def is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
     """A connection or request is tried now; a command, a log line or a message are known from its start.
 
     None where nobody saw it start.
