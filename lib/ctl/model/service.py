@@ -141,6 +141,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return self.ready.notify or (self.start is not None and self.start.type == "notify")
 
     @property
+    def readiness(self) -> str:
+        """What makes it ready, in words."""
+        return "READY=1" if self.notifies else self.ready.kind
+
+    @property
     def has_rules(self) -> bool:
         """Whether [match] says how its processes look; where it does not, only ctl's own marker can tell."""
         match = self.match

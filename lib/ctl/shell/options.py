@@ -97,6 +97,10 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", parser=_seconds, help="Seconds to become ready. [ready.timeout]"),
 ]
+WaitTimeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="S", parser=_seconds, help="Seconds to wait. [no limit]"),
+]
 ScheduleOption = Annotated[
     Schedule | None,
     typer.Option("--schedule", metavar="SPEC", parser=_schedule, help="Signals and seconds: TERM/30/KILL/5."),

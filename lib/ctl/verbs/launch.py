@@ -23,13 +23,11 @@ from ctl.system.probe import Attempt, Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import ask
+from ctl.verbs.asking import ask, pauses
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
 
-_FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
-_LONGEST_PAUSE = 0.25
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
@@ -152,7 +150,7 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        pause, why = _FIRST_PAUSE, "there was no time for a probe"
+        backoff, why = pauses(), "there was no time for a probe"
         while now() < self._deadline:
             attempt = Attempt(probe, self._deadline - now())
             try:
@@ -164,8 +162,7 @@ class Launch:
             if attempt.answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
-            self._watch((), min(now() + pause, self._deadline))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._watch((), min(now() + next(backoff), self._deadline))
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _await_message(self, notify: NotifySocket) -> None:
@@ -202,7 +199,7 @@ class Launch:
 
     def _find_daemon(self) -> None:
         """Look for the daemon by its pid file, the match rules or the marker until it is there."""
-        pause, appears_by = _FIRST_PAUSE, now() + _APPEARS_WITHIN
+        backoff, appears_by = pauses(), now() + _APPEARS_WITHIN
         while True:
             problem = "left no process behind"
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
@@ -219,8 +216,7 @@ class Launch:
                     problem = located.doubt.what
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
-            self._host.pause((), min(now() + pause, self._deadline))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._host.pause((), min(now() + next(backoff), self._deadline))
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle

@@ -112,7 +112,7 @@ def plan_of(service: Service, host: Host, options: StartOptions) -> Plan:
     whom = f" as {start.user}" if start.user else ""
     steps = (
         f"execute {shlex.join(start.command)}{whom} in {start.directory}, output to {host.log_path(service)}",
-        f"wait until it is ready ({service.ready.kind})",
+        f"wait until it is ready ({service.readiness})",
     )
     timeout = service.ready.timeout if options.timeout is None else options.timeout
     return Plan(steps=steps, longest_s=timeout)

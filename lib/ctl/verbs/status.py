@@ -82,13 +82,13 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     process = seen(main)
     facts = vitals(main)
     began = started(main)
-    uptime = max(wall_clock() - began, 0.0)
+    uptime = uptime_of(main)
     is_paused = main.is_stopped
     paused = host.pause_of(service, main) if is_paused else None
-    is_ready = None if is_paused else _is_ready(service, host, located, uptime)
+    ready = None if is_paused else is_ready(service, host, located, uptime)
     return Status(
         target=service.name,
-        state="paused" if is_paused else _state(host, service.name, is_ready),
+        state="paused" if is_paused else _state(host, service.name, ready),
         description=service.description,
         pid=main.pid,
         since=rfc3339(began),
@@ -99,7 +99,7 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
         rss_bytes=facts.rss_bytes,
         threads=facts.threads,
         children=facts.children,
-        ready=is_ready,
+        ready=ready,
         paused_since=None if paused is None else paused.since,
         paused_until=None if paused is None else paused.until,
         claim=located.claims,
@@ -115,7 +115,12 @@ def _state(host: Host, target: str, is_ready: bool | None) -> State:
     return "starting" if busy_with in ("start", "restart") else "running"
 
 
-def _is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
+def uptime_of(main: Handle) -> float:
+    """Seconds since it was started."""
+    return max(wall_clock() - started(main), 0.0)
+
+
+def is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
     """A connection or request is tried now; a command, a log line or a message are known from its start.
 
     None where nobody saw it start.
