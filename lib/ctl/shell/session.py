@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,8 +15,11 @@ from ctl.model.target import Target, parse_target
 from ctl.shell import render
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
-from ctl.system.streams import write_err, write_out
+from ctl.system.streams import is_terminal, write_err, write_out
 from ctl.verbs import many
+
+if TYPE_CHECKING:
+    from ctl.shell.live import View
 
 
 class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -30,6 +34,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 interrupts = Interrupts()
+_ENDING = ("stop", "kill", "restart")  # what is not left half done when the terminal is lost
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -41,6 +46,7 @@ class Session(msgspec.Struct, kw_only=True):
     as_json: bool
     quiet: bool
     verbose: bool
+    view: View | None = None  # what is drawn while an operation lasts
 
     def host(self) -> Host:
         """Raises CtlError."""
@@ -49,22 +55,54 @@ class Session(msgspec.Struct, kw_only=True):
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
-        results = many.act_on(resolve(host, targets), lambda service: operation(service, host))
+        if self.verb in _ENDING:
+            interrupts.outlive_terminal()
+        results = self._watched(host, resolve(host, targets), lambda service: operation(service, host))
         if self.as_json:
             self._print_document(results, ok=all(result.ok for result in results))
         for result in results:
             self._print_result(result)
         return exit_code([result.exit_code for result in results])
 
+    def _watched(self, host: Host, services: list[Service], operation: many.Operation) -> list[Result]:
+        """Do it to all, and where somebody waits for it at a terminal show how far it has come."""
+        if self.quiet or self.as_json or not is_terminal(2):
+            return many.act_on(services, operation)
+        from ctl.shell.live import view_of
+
+        with view_of(self.verb, len(services)) as self.view:
+            if self.view is None:
+                return many.act_on(services, operation)
+            host.progress = self.view.progress
+            results = many.act_on(services, self.view.counted(operation))
+        self.view = None
+        return results
+
+    def tell(self, text: str, target: str | None, *, failed: bool = True) -> None:
+        """A diagnostic on stderr."""
+        if is_terminal(2):
+            from ctl.shell.paint import diagnostic
+
+            text = diagnostic(text, target, failed=failed)
+        if self.view is not None:
+            self.view.say(text)
+        else:
+            write_err(text)
+
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
             self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
-                write_err(line)
+                self.tell(line, status.target)
             for fault in status.errors:
-                write_err(render.fault_lines(status.target, fault))
-        if self.as_json or self.quiet:
+                self.tell(render.fault_lines(status.target, fault), status.target)
+        if self.as_json or self.quiet or not statuses:
+            return
+        if is_terminal(1):
+            from ctl.shell.status_screen import lines_of
+
+            write_out("\n".join(lines_of(statuses, one_line_each=one_line_each)))
             return
         width = max((len(status.target) for status in statuses), default=0)
         for status in statuses:
@@ -73,7 +111,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
-        write_err(render.error_lines(error))
+        self.tell(render.error_lines(error), error.target)
         if self.as_json:
             self._print(
                 Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
@@ -94,23 +132,26 @@ class Session(msgspec.Struct, kw_only=True):
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
-            write_err(line)
+            self.tell(line, result.target)
         if self.verbose:
             for sent in result.signals:
-                write_err(render.diagnostic(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s"))
+                self._note(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s")
         for fault in result.errors:
-            write_err(render.fault_lines(result.target, fault))
+            self.tell(render.fault_lines(result.target, fault), result.target)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)
 
     def _say_more(self, target: str, what: str) -> None:
         if self.verbose:
-            write_err(render.diagnostic(target, what))
+            self._note(target, what)
 
     def _say(self, target: str, what: str) -> None:
         if not self.quiet:
-            write_err(render.diagnostic(target, what))
+            self._note(target, what)
+
+    def _note(self, target: str, what: str) -> None:
+        self.tell(render.diagnostic(target, what), target, failed=False)
 
 
 def resolve(host: Host, targets: Sequence[str]) -> list[Service]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from ctl.model.errors import CtlError
 from ctl.model.identity import LARGEST_PID
@@ -25,19 +26,33 @@ from ctl.system.users import account_of, uid_of
 Say = Callable[[str, str], None]  # told (target, one line)
 
 
+class Progress(Protocol):
+    """Told what a target waits for, for who watches: it returns at once, and nobody need listen."""
+
+    def __call__(self, target: str, what: str, until: float | None = None, /, *, then: str = "", why: str = "") -> None:
+        """`until` is a monotonic instant, what comes `then`, and `why` the last answer that was not the one wanted."""
+
+
+def _unwatched(_target: str, _what: str, _until: float | None = None, *, then: str = "", why: str = "") -> None:
+    """Nobody watches."""
+
+
 class Host:
     """This machine, as one ctl sees it."""
 
-    def __init__(self, config: Config, patience: Patience, say: Say, say_more: Say) -> None:
+    def __init__(
+        self, config: Config, patience: Patience, say: Say, say_more: Say, progress: Progress = _unwatched
+    ) -> None:
         self.config = config
         self.patience = patience
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
+        self.progress = progress  # what someone who watches sees now, and no longer
         self.records = Records(config.run_dir, config.run_source, patience)
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
-        return Host(self.config, self.patience.longer(), self.say, self.say_more)
+        return Host(self.config, self.patience.longer(), self.say, self.say_more, self.progress)
 
     @contextmanager
     def locked_to_start(self, target: str, verb: str, timeout: float) -> Iterator[None]:
@@ -51,13 +66,12 @@ class Host:
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
         """Hold the target's lock for the block, where it can be held at all: a stop goes on without it."""
-        return lock.locked(
-            self.records.lock_file(target),
-            verb,
-            timeout,
-            self.patience,
-            lambda holder: self.say(target, f"waiting for {holder}"),
-        )
+
+        def on_wait(holder: str) -> None:
+            self.say(target, f"waiting for {holder}")
+            self.progress(target, f"waiting for {holder}", wait.now() + timeout)
+
+        return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait)
 
     def rules(self, service: Service) -> Rules:
         """The service's match rules on this host. Raises CtlError (bad_config) for a user that does not exist.

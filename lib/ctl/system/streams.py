@@ -18,6 +18,11 @@ def open_missing() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
+def is_terminal(fd: int) -> bool:
+    """Whether a person reads there, as far as anybody can tell."""
+    return os.isatty(fd)
+
+
 def write_out(text: str) -> None:
     """A result. That it cannot be written is told at the end, by `flush_stdout`."""
     with contextlib.suppress(OSError):

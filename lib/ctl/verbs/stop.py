@@ -92,7 +92,9 @@ def _end(
                 _before(service, host, located, result)
             result.after = "stopped"
             if mains or leftovers:
-                _carry_out(Ending(host, mains, members, schedule), mode if mains else "tree", result, done)
+                _carry_out(
+                    Ending(service.name, host, mains, members, schedule), mode if mains else "tree", result, done
+                )
             if not result.survivors:
                 _clean_up(service, host, located, result)
             if gently and result.ok:
