@@ -72,7 +72,11 @@ def load_config(conf: Path | None, run_dir: Path | None) -> Config:
     settings = _settings(conf_dir / "ctl.toml")
     service_dir = conf_dir / settings.service_dir
     if not service_dir.is_dir():
-        raise CtlError("bad_config", f"{service_dir} is not a directory", where=conf_source)
+        raise CtlError(
+            "bad_config",
+            f"{service_dir} is not a directory; definitions belong there, or where service_dir in ctl.toml says",
+            where=conf_source,
+        )
     require_trusted(service_dir)
     run, run_source = _run_dir(run_dir, conf_dir, settings)
     log_dir = conf_dir / settings.log_dir if settings.log_dir else _state("log", Path("/var/log/ctl"))

@@ -26,6 +26,9 @@ from ctl.system.users import account_of, uid_of
 Say = Callable[[str, str], None]  # told (target, one line)
 
 
+_UNLOCKED = "cannot lock the service: its run directory is full or read-only; make room there, or mount it writable"
+
+
 class Progress(Protocol):
     """Told what a target waits for, for who watches: it returns at once, and nobody need listen."""
 
@@ -61,7 +64,7 @@ class Host:
         with self.locked(target, verb, timeout) as held:
             if not held:
                 where = str(self.records.lock_file(target))
-                raise CtlError("failed", "cannot lock the service: its run directory is full or read-only", where=where)
+                raise CtlError("failed", _UNLOCKED, where=where)
             yield
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
@@ -71,7 +74,8 @@ class Host:
             self.say(target, f"waiting for {holder}")
             self.progress(target, f"waiting for {holder}", wait.now() + timeout)
 
-        return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait)
+        mend = f"--lock-timeout waits longer, ctl kill {target} cuts it short"
+        return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait, mend)
 
     def rules(self, service: Service) -> Rules:
         """The service's match rules on this host. Raises CtlError (bad_config) for a user that does not exist.
@@ -144,6 +148,7 @@ class Host:
             umask=int(start.umask, 8),
             nice=start.nice,
             limits=start.limits,
+            file=file,
         )
 
     def _real_run_dir(self) -> str:
@@ -174,7 +179,7 @@ def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: 
     try:
         shown = os.readlink("/proc/self")
     except OSError:
-        raise CtlError("failed", "/proc is not mounted") from None
+        raise CtlError("failed", "/proc is not mounted; mend it with: mount -t proc proc /proc") from None
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     try:
