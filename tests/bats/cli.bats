@@ -304,7 +304,7 @@ other_conf() {
 
 @test "a conf directory without services says so" {
   mkdir empty
-  refuses 6 "^ctl: $SANDBOX/empty/services is not a directory \(" status --conf empty
+  refuses 6 "^ctl: $SANDBOX/empty/services is not a directory; definitions belong there, or where service_dir in ctl.toml says \(--conf\)$" status --conf empty
 }
 
 @test "an empty --conf or --run-dir is no directory, least of all the current one" {

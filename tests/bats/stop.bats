@@ -149,7 +149,8 @@ LIST
   run --separate-stderr ctl stop web
   assert_failure 150
   assert_output ""
-  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S)"
+  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S); \
+it was not sent KILL, which ctl kill web does"
   assert_alive "$pid"
   run ctl status web
   assert_success
@@ -243,7 +244,8 @@ TOML
   run --separate-stderr ctl stop web --quiet
   assert_failure 150
   assert_output ""
-  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S)"
+  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S); \
+it was not sent KILL, which ctl kill web does"
 }
 
 @test "--json prints one document, whatever happens" {
@@ -407,7 +409,8 @@ TOML
   assert_failure 150
   assert_line --index 0 --regexp '^b: stopped, pid [0-9]+, [0-9.]+ s$'
   assert_line --index 1 --regexp '^c: stopped, but only KILL ended it, pid [0-9]+, [0-9.]+ s$'
-  assert_equal "$stderr" "ctl: a: still alive after the whole schedule: pid $a (state S)"
+  assert_equal "$stderr" "ctl: a: still alive after the whole schedule: pid $a (state S); \
+it was not sent KILL, which ctl kill a does"
   assert_alive "$a"
   run ctl status b c
   assert_failure 3

@@ -16,10 +16,11 @@ from ctl.model.target import Target, parse_target, template_of
 from ctl.shell import render
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
-from ctl.system.streams import is_interactive, read_line, write_err, write_out
+from ctl.system.streams import is_interactive, is_terminal, read_line, write_err, write_out
 from ctl.verbs import many
 
 if TYPE_CHECKING:
+    from ctl.shell.live import View
     from ctl.verbs.targets import AtWork
 
 
@@ -39,6 +40,7 @@ interrupts = Interrupts()
 _ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
 # How one operation gets to many services.
 Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
+_ENDING = ("stop", "kill", "restart")  # what is not left half done when the terminal is lost
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -51,6 +53,7 @@ class Session(msgspec.Struct, kw_only=True):
     quiet: bool
     verbose: bool
     dry_run: bool = False
+    view: View | None = None  # what is drawn while an operation lasts
 
     def host(self, settings_faults: list[CtlError] | None = None) -> Host:
         """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
@@ -100,13 +103,12 @@ class Session(msgspec.Struct, kw_only=True):
         Returns the exit status.
         """
 
-        def act(service: Service) -> Result:
-            return operation(service, host)
-
+        if self.verb in _ENDING:
+            interrupts.outlive_terminal()
         for result in unusable:
             host.note_result(result)
         host.prepare_for(len(services))
-        results = many.act_on(services, act, host.note_result) if spread is None else spread(services, act, host)
+        results = self._watched(host, services, lambda service: operation(service, host), spread or _side_by_side)
         results += unusable
         if self.as_json:
             self.print_document(results, ok=all(result.ok for result in results))
@@ -128,15 +130,47 @@ class Session(msgspec.Struct, kw_only=True):
         answer = read_line(lambda: host.pause([0], math.inf))
         return answer.strip().lower() in ("y", "yes")
 
+    def _watched(
+        self, host: Host, services: Sequence[Service], operation: many.Operation, spread: Spread
+    ) -> list[Result]:
+        """Do it to all, and where somebody waits for it at a terminal show how far it has come."""
+        if self.quiet or self.as_json or not is_terminal(2):
+            return spread(services, operation, host)
+        from ctl.shell.live import view_of
+
+        with view_of(self.verb, len(services)) as self.view:
+            if self.view is None:
+                return spread(services, operation, host)
+            host.progress = self.view.progress
+            results = spread(services, self.view.counted(operation), host)
+        self.view = None
+        return results
+
+    def tell(self, text: str, target: str | None, *, failed: bool = True) -> None:
+        """A diagnostic on stderr."""
+        if is_terminal(2):
+            from ctl.shell.paint import diagnostic
+
+            text = diagnostic(text, target, failed=failed)
+        if self.view is not None:
+            self.view.say(text)
+        else:
+            write_err(text)
+
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
             self.print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
-                write_err(line)
+                self.tell(line, status.target)
             for fault in status.errors:
-                write_err(render.fault_lines(status.target, fault))
-        if self.as_json or self.quiet:
+                self.tell(render.fault_lines(status.target, fault), status.target)
+        if self.as_json or self.quiet or not statuses:
+            return
+        if is_terminal(1):
+            from ctl.shell.status_screen import lines_of
+
+            write_out("\n".join(lines_of(statuses, one_line_each=one_line_each)))
             return
         width = max((len(status.target) for status in statuses), default=0)
         for status in statuses:
@@ -154,13 +188,13 @@ class Session(msgspec.Struct, kw_only=True):
             self.print_document(results, ok=not faults)
         if self.as_json or self.quiet:
             for fault in faults:
-                write_err(render.fault_lines(fault.target or "", fault))
+                self.tell(render.fault_lines(fault.target or "", fault), fault.target)
         else:
             write_out("\n".join(lines))
 
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
-        write_err(render.error_lines(error))
+        self.tell(render.error_lines(error), error.target)
         if self.as_json:
             self._print(
                 Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
@@ -172,23 +206,30 @@ class Session(msgspec.Struct, kw_only=True):
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
-            write_err(line)
+            self.tell(line, result.target)
         if self.verbose:
             for sent in result.signals:
-                write_err(render.diagnostic(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s"))
+                self._note(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s")
         for fault in result.errors:
-            write_err(render.fault_lines(result.target, fault))
+            self.tell(render.fault_lines(result.target, fault), result.target)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)
 
     def _say_more(self, target: str, what: str) -> None:
         if self.verbose:
-            write_err(render.diagnostic(target, what))
+            self._note(target, what)
 
     def _say(self, target: str, what: str) -> None:
         if not self.quiet:
-            write_err(render.diagnostic(target, what))
+            self._note(target, what)
+
+    def _note(self, target: str, what: str) -> None:
+        self.tell(render.diagnostic(target, what), target, failed=False)
+
+
+def _side_by_side(services: Sequence[Service], operation: many.Operation, host: Host) -> list[Result]:
+    return many.act_on(services, operation, host.note_result)
 
 
 def as_json(value: msgspec.Struct) -> str:

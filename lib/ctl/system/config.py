@@ -114,7 +114,11 @@ def load_config(conf: Path | None, run_dir: Path | None, faults: list[CtlError] 
     if fault is not None and (faults is None or not service_dir.is_dir()):
         raise fault
     if not service_dir.is_dir():
-        raise CtlError("bad_config", f"{service_dir} is not a directory", where=conf_source)
+        raise CtlError(
+            "bad_config",
+            f"{service_dir} is not a directory; definitions belong there, or where service_dir in ctl.toml says",
+            where=conf_source,
+        )
     require_trusted(service_dir)
     run, run_source = _run_dir(run_dir, conf_dir, settings)
     if fault is not None and faults is not None:

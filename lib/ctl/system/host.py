@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ctl.model.errors import CtlError, Reason
 from ctl.model.identity import LARGEST_PID, Identity, same_process
@@ -37,16 +37,37 @@ if TYPE_CHECKING:
 Say = Callable[[str, str], None]  # told (target, one line)
 
 
+_UNLOCKED = "cannot lock the service: its run directory is full or read-only; make room there, or mount it writable"
+
+
+class Progress(Protocol):
+    """Told what a target waits for, for who watches: it returns at once, and nobody need listen."""
+
+    def __call__(self, target: str, what: str, until: float | None = None, /, *, then: str = "", why: str = "") -> None:
+        """`until` is a monotonic instant, what comes `then`, and `why` the last answer that was not the one wanted."""
+
+
+def _unwatched(_target: str, _what: str, _until: float | None = None, *, then: str = "", why: str = "") -> None:
+    """Nobody watches."""
+
+
 class Host:
     """This machine, as one ctl sees it."""
 
     def __init__(
-        self, config: Config, patience: Patience, say: Say, say_more: Say, journal: Journal | None = None
+        self,
+        config: Config,
+        patience: Patience,
+        say: Say,
+        say_more: Say,
+        journal: Journal | None = None,
+        progress: Progress = _unwatched,
     ) -> None:
         self.config = config
         self.patience = patience
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
+        self.progress = progress  # what someone who watches sees now, and no longer
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
         self._shortlist: Shared[Shortlist] | None = None
@@ -113,18 +134,18 @@ class Host:
         with self.locked(target, verb, timeout) as held:
             if not held:
                 where = str(self.records.lock_file(target))
-                raise CtlError("failed", "cannot lock the service: its run directory is full or read-only", where=where)
+                raise CtlError("failed", _UNLOCKED, where=where)
             yield
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
         """Hold the target's lock for the block, where it can be held at all: a stop goes on without it."""
-        return lock.locked(
-            self.records.lock_file(target),
-            verb,
-            timeout,
-            self.patience,
-            lambda holder: self.say(target, f"waiting for {holder}"),
-        )
+
+        def on_wait(holder: str) -> None:
+            self.say(target, f"waiting for {holder}")
+            self.progress(target, f"waiting for {holder}", wait.now() + timeout)
+
+        mend = f"--lock-timeout waits longer, ctl kill {target} cuts it short"
+        return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait, mend)
 
     def service(self, target: Target) -> Service:
         """The service, with all that its definition refers to on this host. Raises CtlError that names the target."""
@@ -211,6 +232,7 @@ class Host:
             umask=int(start.umask, 8),
             nice=start.nice,
             limits=start.limits,
+            file=file,
         )
 
     def _real_run_dir(self) -> str:
@@ -253,7 +275,7 @@ def open_host(
     try:
         shown = os.readlink("/proc/self")
     except OSError:
-        raise CtlError("failed", "/proc is not mounted") from None
+        raise CtlError("failed", "/proc is not mounted; mend it with: mount -t proc proc /proc") from None
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     try:

@@ -23,12 +23,18 @@ Lock = AbstractContextManager[bool]
 
 @contextmanager
 def locked(
-    path: Path, purpose: str, timeout: float, patience: Patience, on_wait: Callable[[str], None] = lambda _: None
+    path: Path,
+    purpose: str,
+    timeout: float,
+    patience: Patience,
+    on_wait: Callable[[str], None] = lambda _: None,
+    mend: str = "try again",
 ) -> Iterator[bool]:
     """Hold the lock for the block, after at most `timeout` seconds. Yields whether it could be held at all.
 
     Where the file cannot even be made (a full or read-only run directory), nobody else can hold it either: False.
-    `on_wait` is told once who is in the way. Raises CtlError (busy, permission_denied) or Interrupted.
+    `on_wait` is told once who is in the way, and `mend` says what to do about it.
+    Raises CtlError (busy, permission_denied) or Interrupted.
     """
     fd = _open(path)
     if fd is None:
@@ -39,7 +45,8 @@ def locked(
             if timeout > 0:
                 on_wait(_holder_of(fd, path))
             if not _take_within(fd, now() + timeout, patience):
-                raise CtlError("busy", f"{_holder_of(fd, path)} holds it; waited {timeout:g} s", where=str(path))
+                what = f"{_holder_of(fd, path)} holds it; waited {timeout:g} s; {mend}"
+                raise CtlError("busy", what, where=str(path))
         _sign(fd, purpose)
         try:
             yield True

@@ -135,13 +135,14 @@ def _behind(command: tuple[str, ...], program: Program, account: Account | None,
 def require_executable(program: Program) -> None:
     """Raises CtlError (exec_failed) where the program is not there or may not be executed."""
     name = program.argv[0]
-    where = "start.command"
+    where = program.place("start.command")
     if not os.path.isdir(program.directory):
-        raise CtlError("bad_config", f"{program.directory} is not a directory", where="start.directory")
+        raise CtlError("bad_config", f"{program.directory} is not a directory", where=program.place("start.directory"))
     found = find_executable(program, name)
     if found is None:
         searched = program.environment.get("PATH", DEFAULT_PATH)
-        raise CtlError("exec_failed", f"{name} is not installed: it is not in {searched}", where=where)
+        what = f"{name} is not installed: it is not in {searched}; write its whole path where it is elsewhere"
+        raise CtlError("exec_failed", what, where=where)
     path = Path(program.directory, found)
     try:
         mode = path.stat().st_mode
@@ -176,9 +177,8 @@ def become(program: Program, patience: Patience) -> NoReturn:
             whom = f" by {program.account.name}"
         else:
             whom = ""
-        raise CtlError(
-            "exec_failed", f"{program.argv[0]} cannot be executed{whom}: {error.strerror}", where="start.command"
-        ) from None
+        what = f"{program.argv[0]} cannot be executed{whom}: {error.strerror}"
+        raise CtlError("exec_failed", what, where=program.place("start.command")) from None
 
 
 def become_user(account: Account | None, umask: int) -> None:
@@ -245,7 +245,7 @@ def _fork(
             extra_groups=None if account is None else account.groups,
         )
     except OSError as error:
-        raise failure(error, "cannot start it", otherwise="exec_failed", where="[start]") from None
+        raise failure(error, "cannot start it", otherwise="exec_failed", where=program.place("[start]")) from None
 
 
 def _set_limits(pid: int, program: Program) -> None:
@@ -255,7 +255,7 @@ def _set_limits(pid: int, program: Program) -> None:
             try:
                 resource.prlimit(pid, kind, (bound, bound))
             except ValueError as error:
-                raise CtlError("bad_config", str(error), where="start.limits") from None
+                raise CtlError("bad_config", str(error), where=program.place("start.limits")) from None
         if program.nice is not None:
             os.setpriority(os.PRIO_PROCESS, pid, program.nice)
 
@@ -275,7 +275,7 @@ def _may_not_be_raised(program: Program) -> CtlError:
         what = f"its limits are above the hard ones here ({allowed}), and may not be raised without CAP_SYS_RESOURCE"
     else:
         what = "its priority may not be raised without CAP_SYS_NICE"
-    return CtlError("permission_denied", what, where="start.limits" if allowed else "start.nice")
+    return CtlError("permission_denied", what, where=program.place("start.limits" if allowed else "start.nice"))
 
 
 def _require_interpreter(path: Path, where: str) -> None:

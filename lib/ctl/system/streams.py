@@ -20,6 +20,11 @@ def open_missing() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
+def is_terminal(fd: int) -> bool:
+    """Whether a person reads there, as far as anybody can tell."""
+    return os.isatty(fd)
+
+
 def write_out(text: str) -> None:
     """A result. That it cannot be written is told at the end, by `flush_stdout`."""
     with contextlib.suppress(OSError):
@@ -59,11 +64,6 @@ def write_now(content: bytes) -> bool:
     except OSError:
         return False
     return True
-
-
-def is_terminal() -> bool:
-    """Whether results go to a terminal, which control characters could drive."""
-    return sys.stdout.isatty()
 
 
 def told_of_hangup() -> list[int]:

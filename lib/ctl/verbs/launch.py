@@ -146,11 +146,13 @@ class Launch:
 
     def _settle(self) -> None:
         until = now() + self._service.ready.settle
+        self._tell(until)
         while now() < until:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
         backoff, why = pauses(), "there was no time for a probe"
+        self._tell(self._deadline)
         while now() < self._deadline:
             attempt = Attempt(probe, self._deadline - now())
             try:
@@ -162,11 +164,13 @@ class Launch:
             if attempt.answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
+            self._tell(self._deadline, why)
             self._watch((), min(now() + next(backoff), self._deadline))
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}
+        self._tell(self._deadline)
         while now() < self._deadline:
             self._watch((notify.fd,), self._deadline)
             while (message := notify.receive()) is not None:
@@ -189,6 +193,7 @@ class Launch:
 
     def _hand_over(self) -> None:
         """type = "forking": the command exits when its daemon is there, and the daemon becomes the main process."""
+        self._host.progress(self._service.name, "waiting for its command to exit", self._deadline)
         while not self._main.is_gone:
             if now() >= self._deadline:
                 raise self._not_ready(f'did not exit {self._limit}, as a command of type = "forking" does')
@@ -200,6 +205,7 @@ class Launch:
     def _find_daemon(self) -> None:
         """Look for the daemon by its pid file, the match rules or the marker until it is there."""
         backoff, appears_by = pauses(), now() + _APPEARS_WITHIN
+        self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
             problem = "left no process behind"
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
@@ -221,6 +227,11 @@ class Launch:
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
         self._update(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
+
+    def _tell(self, until: float, why: str = "") -> None:
+        kind = "READY=1" if self._notify is not None else self._service.ready.kind
+        what = f"waiting until it is ready ({kind})"
+        self._host.progress(self._service.name, what, until, why=why.removeprefix(f"{kind}: "))
 
     def _watch(self, fds: Iterable[int], until: float) -> bool:
         """Wait for one of `fds`. Returns whether one became readable. Raises CtlError when the service ends."""

@@ -102,7 +102,8 @@ def require_running(mains: list[Handle], expected: int) -> None:
 def start_of(service: Service) -> Start:
     """Its [start] table. Raises CtlError (bad_config) where ctl cannot start it."""
     if service.start is None:
-        raise CtlError("bad_config", "has no [start] table: ctl can stop it, but not start it", where=service.file)
+        what = "has no [start] table: ctl can stop it, but not start it; give it one with command = [...]"
+        raise CtlError("bad_config", what, where=service.file)
     return service.start
 
 

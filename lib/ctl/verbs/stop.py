@@ -193,7 +193,8 @@ def _report_interrupt(ending: Ending, error: Interrupted, result: Result) -> Non
         + "is still running"
         for process in result.survivors
     ]
-    error.what = "interrupted: " + ("; ".join(left) or "nobody is left")
+    again = f"; ctl stop {result.target} goes on, ctl kill {result.target} ends it at once"
+    error.what = "interrupted: " + ("; ".join(left) + again if left else "nobody is left")
     result.after = "stopping" if left else "stopped"
     result.fail(error)
 
@@ -207,6 +208,8 @@ def _report_survivors(ending: Ending, result: Result) -> None:
     what = f"still alive after the whole schedule: {listed}"
     if any(left.state == "D" for left in result.survivors):
         what += "; state D cannot be killed until its disk, network file system or cgroup freezer lets it go"
+    elif not any(sent.signal == "KILL" for sent in ending.signals):
+        what += f"; it was not sent KILL, which ctl kill {result.target} does"
     result.after = "stopping"
     result.fail(CtlError("timeout", what))
 

@@ -10,7 +10,7 @@ from ctl.shell import render
 from ctl.shell.options import AnyTargets
 from ctl.shell.session import Session, exit_code
 from ctl.shell.verb import verb
-from ctl.system.streams import write_err, write_out
+from ctl.system.streams import write_out
 from ctl.verbs import check as checking
 
 Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a definition, for editors.")]
@@ -32,7 +32,7 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False) 
     if session.as_json:
         session.print_document(results, ok=not faults)
     for target, fault in faults:
-        write_err(render.fault_lines(target, fault))
+        session.tell(render.fault_lines(target, fault), target)
     if not faults and not session.as_json and not session.quiet:
         count = sum(result.target is not None for result in results)
         write_out(f"{count} definition{'' if count == 1 else 's'}, no errors")

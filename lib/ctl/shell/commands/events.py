@@ -12,7 +12,7 @@ from ctl.shell.options import Follow, LineCount
 from ctl.shell.render import diagnostic
 from ctl.shell.session import Session, as_json
 from ctl.shell.verb import verb
-from ctl.system.streams import told_of_hangup, write_err, write_now
+from ctl.system.streams import told_of_hangup, write_now
 from ctl.system.wait import wall_clock
 from ctl.system.when import parse_when
 from ctl.verbs.events import Events
@@ -63,7 +63,7 @@ def events(
         found.close()
         if found.skipped:
             count_of_lines = "1 line is" if found.skipped == 1 else f"{found.skipped} lines are"
-            write_err(diagnostic(None, f"{count_of_lines} no whole event, and skipped", str(found.file)))
+            session.tell(diagnostic(None, f"{count_of_lines} no whole event, and skipped", str(found.file)), None)
     return 0
 
 

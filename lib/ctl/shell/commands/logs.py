@@ -9,7 +9,7 @@ from ctl.shell.options import Follow, LineCount, Targets
 from ctl.shell.render import error_lines, printable
 from ctl.shell.session import Session, as_json, exit_code, resolve
 from ctl.shell.verb import verb
-from ctl.system.streams import is_terminal, told_of_hangup, write_err, write_now
+from ctl.system.streams import is_terminal, told_of_hangup, write_now
 from ctl.verbs.logs import Logs, Written, collected, text_of
 
 
@@ -35,7 +35,7 @@ def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Foll
     finally:
         found.close()
     for problem in found.errors:
-        write_err(error_lines(problem))
+        session.tell(error_lines(problem), problem.target)
     return exit_code([problem.exit_code for problem in found.errors])
 
 
@@ -61,7 +61,7 @@ class Lines:
         width = max(map(len, targets))
         self._prefixes = {target: f"{target:<{width}} | ".encode() if len(targets) > 1 else b"" for target in targets}
         self._as_json = session.as_json
-        self._escape = is_terminal()
+        self._escape = is_terminal(1)
         self._midway: str | None = None  # whose line has not ended
 
     def bytes_of(self, written: Written) -> bytes:
