@@ -20,6 +20,8 @@ from ctl.system.wait import now
 
 _READY = b"watching\n"
 _WITHIN = 30.0  # seconds to come up
+# Called by a service or its hook, it would be held together with the service, or end with the hook.
+_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID")
 
 
 @contextmanager
@@ -29,8 +31,7 @@ def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
     Its stdin ends with the block: from then on, or when this ctl has died, it knows what there is to do. Raises
     CtlError (failed) where it does not come up.
     """
-    # With the run id of a service that calls ctl itself, it would be held together with that service.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CTL_")}
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
     told, tell = os.pipe2(os.O_CLOEXEC)
     heard, hear = os.pipe2(os.O_CLOEXEC)
     with os.fdopen(tell, "wb"), os.fdopen(heard, "rb", buffering=0) as answer:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ctl.system import procfs
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
 from ctl.system.reading import Reading, read_processes
+from ctl.system.wait import now
+
+_LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
 
 
 class Members:
@@ -38,20 +42,27 @@ class Members:
         self._forget_ended()
         return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
 
-    def refresh(self) -> list[Handle]:
-        """The living members now. They include neither the main processes nor ctl and its ancestors."""
+    def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
+        """The living members now. They include neither the main processes nor ctl and its ancestors.
+
+        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new.
+        """
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
             return []
         self._note_sessions()
+        known_before = set(self._known) if to_the_last else set()
+        until = now() + _LOOKS_FOR
         reading = read_processes()
         self._join_all(reading)
-        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody came.
-        came = True
-        while came and not self._known:
+        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has come
+        # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
+        is_over = False
+        while not is_over and not self._known.keys() - known_before and now() < until:
             again = read_processes()
             self._join_all(again)
-            came = again.has_strangers_since(reading.number, self._variable, self._since)
+            has_ended = self._forget_ended()
+            is_over = not has_ended and not again.has_strangers_since(reading.number, self._variable, self._since)
             reading = again
         return self.known()
 
@@ -72,11 +83,12 @@ class Members:
             handle.close()
         self._known.clear()
 
-    def _forget_ended(self) -> None:
-        for pid, handle in list(self._known.items()):
-            if handle.is_gone:
-                handle.close()
-                del self._known[pid]
+    def _forget_ended(self) -> bool:
+        """Returns whether any has."""
+        ended = [pid for pid, handle in self._known.items() if handle.is_gone]
+        for pid in ended:
+            self._known.pop(pid).close()
+        return bool(ended)
 
     def _note_sessions(self) -> None:
         for main in self._mains:

@@ -15,18 +15,38 @@ from ctl.system.table import lineage
 _FORGOTTEN_AFTER = 16  # readings
 
 
+class _Came:
+    """Who was not there in the reading before."""
+
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+        self.and_ended = False  # whether anybody was listed, and gone when he was to be read
+
+
 class Reading:
     """Every process but kernel threads, as /proc showed it from the beginning of the reading on."""
 
     def __init__(self, before: Reading | None) -> None:
         self.number: int = 1 if before is None else before.number + 1
         self.lineage = lineage()
-        self.stats = dict(_stats())
+        self.stats: dict[int, Stat] = {}
+        known = {} if before is None else before.stats
+        came = _Came()
+        for pid in procfs.pids():
+            try:
+                stat = procfs.read_stat(pid)
+            except Gone:
+                came.and_ended = came.and_ended or pid not in known
+                continue
+            except Forbidden:
+                continue
+            if not stat.is_kernel_thread:
+                self.stats[pid] = stat
+                if pid not in known or known[pid].start_ticks != stat.start_ticks:
+                    came.pids.append(pid)
         # By the number of each of the last few readings, who was not there in the one before it.
-        self.newcomers: dict[int, list[int]] = {} if before is None else dict(before.newcomers)
-        self.newcomers[self.number] = [
-            pid for pid, stat in self.stats.items() if before is None or not _is_same(stat, before.stats.get(pid))
-        ]
+        self.newcomers: dict[int, _Came] = {} if before is None else dict(before.newcomers)
+        self.newcomers[self.number] = came
         self.newcomers.pop(self.number - _FORGOTTEN_AFTER, None)
         self._children: dict[int, list[int]] = defaultdict(list)
         self._in_session: dict[int, list[int]] = defaultdict(list)
@@ -60,14 +80,15 @@ class Reading:
     def has_strangers_since(self, number: int, variable: str, since_ticks: int) -> bool:
         """Whether anybody has come since the reading of that number who carries no `variable`, and so may be anyone's.
 
-        Who carries one is known by it, and what he starts will be.
+        Who carries one is known by it, and what he starts will be. Who had ended before he could be read may be anyone.
         """
         if number < self.number - _FORGOTTEN_AFTER + 1:
             return True
-        came = {pid for later in range(number + 1, self.number + 1) for pid in self.newcomers.get(later, ())}
-        return any(
+        later = [self.newcomers[later] for later in range(number + 1, self.number + 1)]
+        return any(came.and_ended for came in later) or any(
             pid in self.stats and self.stats[pid].start_ticks >= since_ticks and not self._value(pid, variable)
-            for pid in came
+            for came in later
+            for pid in came.pids
         )
 
     def _value(self, pid: int, variable: str) -> str:
@@ -88,17 +109,3 @@ _shared = Shared(Reading)
 def read_processes() -> Reading:
     """A reading that begins after this call, which it may share with other threads."""
     return _shared.get()
-
-
-def _stats() -> Iterable[tuple[int, Stat]]:
-    for pid in procfs.pids():
-        try:
-            stat = procfs.read_stat(pid)
-        except (Gone, Forbidden):
-            continue
-        if not stat.is_kernel_thread:
-            yield pid, stat
-
-
-def _is_same(stat: Stat, before: Stat | None) -> bool:
-    return before is not None and before.start_ticks == stat.start_ticks

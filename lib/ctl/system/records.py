@@ -89,10 +89,10 @@ class Records:
 
     def remove_pause(self, target: str) -> bool:
         """Returns whether there was one. Raises CtlError."""
+        if not os.path.lexists(self.pause_file(target)):
+            return False  # asked first: of a read-only file system unlink(2) says so before it looks for the file
         try:
-            self.pause_file(target).unlink()
-        except FileNotFoundError:
-            return False
+            self.pause_file(target).unlink(missing_ok=True)
         except OSError as error:
             what = "cannot remove what says that it is paused"
             raise failure(error, what, where=str(self.pause_file(target)), target=target) from None

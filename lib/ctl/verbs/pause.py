@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Literal
 
@@ -51,8 +52,9 @@ class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
 def pause(service: Service, host: Host, options: PauseOptions) -> Result:
     """Drain, then STOP to every process of the service, the main process first, and see that all have stopped.
 
-    Either all of it is paused in the end or none: where one cannot be stopped, the others go on. Raises CtlError:
-    not_running, and where it cannot be told whether it runs.
+    Either all of it is paused in the end or none: where one cannot be stopped, the others go on. What is paused already
+    stays so, for as long as this pause says and no longer as an earlier one did. Raises CtlError: not_running, and
+    where it cannot be told whether it runs.
     """
     return _locked(
         service, host, "pause", options, lambda located, result: _pause(service, host, options, located, result)
@@ -133,7 +135,7 @@ def _found(
             raise located.doubt
         if not located.mains:
             if not options.dry_run:
-                host.records.remove_pause(service.name)  # whom it speaks of is gone
+                _forget(host, service, result)  # whom it speaks of is gone
             raise CtlError("not_running", "is not running")
         result.pid = located.mains[0].pid
         act(located, result)
@@ -148,14 +150,15 @@ def _found(
 def _pause(service: Service, host: Host, options: PauseOptions, located: Located, result: Result) -> None:
     members = members_of(located)
     try:
-        everyone = [*located.mains, *members.refresh()]
+        everyone = [*located.mains, *members.refresh(to_the_last=True)]
         already = all(handle.is_stopped for handle in everyone)
         if options.dry_run:
             result.plan = _pause_plan(service, everyone, options) if not already else Plan()
             result.reason = "already_paused" if already else "planned"
         elif already:
             result.reason = "already_paused"
-            if options.seconds is not None:
+            earlier = host.pause_of(service, located.mains[0])
+            if options.seconds is not None or (earlier is not None and earlier.until is not None):
                 _write_down(host, service, options, located.mains[0], result)
                 result.changed = True
         else:
@@ -185,33 +188,36 @@ def _hold(
         if options.seconds is not None:
             raise
         result.errors.append(Fault.of(error))
-    began, told = now(), list[Handle]()
     try:
-        _stop_everyone(host, located.mains, members, result, told, began)
+        _stop_everyone(host, located.mains, members, result)
     except CtlError:
-        _let_go_on(told)
-        if was_paused is None:
-            host.records.remove_pause(service.name)
+        _let_go_on([*located.mains, *members.known()], result)
+        if was_paused is None or result.signals:
+            _forget(host, service, result)
+        else:
+            host.records.write_pause(was_paused)
         result.changed, result.after = False, state_before(located) if located.mains else "stopped"
         raise
     result.reason, result.after, result.changed = "paused", "paused", True
 
 
-def _stop_everyone(
-    host: Host, mains: list[Handle], members: Members, result: Result, told: list[Handle], began: float
-) -> None:
+def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Result) -> None:
     """STOP to all, and to whoever was born meanwhile, until nobody is left who runs: then nobody can be born."""
+    began = now()
     deadline = began + _WITHIN
-    known: set[Identity] = set()
-    while strangers := [handle for handle in (*mains, *members.refresh()) if handle.identity not in known]:
+    told: set[Identity] = set()
+    strangers = list(mains)  # they first: what they would still start
+    while strangers:
         for handle in strangers:
-            known.add(handle.identity)
+            told.add(handle.identity)
             if handle.send("STOP"):
-                told.append(handle)
                 result.signals.append(Signalled(handle.pid, "STOP", round(now() - began, 3)))
-        _await(host, told, deadline, stopped=True)
+        _await(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
+        strangers = [handle for handle in members.refresh(to_the_last=True) if handle.identity not in told]
+        if strangers and now() >= deadline:
+            raise CtlError("timeout", f"starts processes faster than they can be stopped, after {_WITHIN:g} s")
 
 
 def _resume(service: Service, host: Host, options: ResumeOptions, located: Located, result: Result) -> None:
@@ -234,7 +240,7 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
                 result.signals.append(Signalled(handle.pid, "CONT", round(now() - began, 3)))
         result.changed = bool(result.signals)
         _await(host, held, began + _WITHIN, stopped=False)
-        result.changed = host.records.remove_pause(service.name) or result.changed
+        result.changed = _forget(host, service, result) or result.changed
         result.reason = "resumed" if held else "already_running"
         result.after = "running"
     finally:
@@ -256,21 +262,32 @@ def _await(host: Host, handles: Sequence[Handle], deadline: float, *, stopped: b
         pause_for = min(pause_for * 2, _LATER_LOOKS)
 
 
-def _let_go_on(handles: Sequence[Handle]) -> None:
+def _let_go_on(handles: Sequence[Handle], result: Result) -> None:
+    """CONT to those who have been sent STOP, the main process last."""
+    told = {sent.pid for sent in result.signals}
     for handle in reversed(handles):
-        try:
-            handle.send("CONT")
-        except CtlError:  # then the STOP has not reached it either
-            continue
+        if handle.pid in told:
+            with suppress(CtlError):  # one that has become another user's: the rest go on all the same
+                handle.send("CONT")
+
+
+def _forget(host: Host, service: Service, result: Result) -> bool:
+    """Remove what is on record of the pause. That this fails must not hide what became of the processes."""
+    try:
+        return host.records.remove_pause(service.name)
+    except CtlError as error:
+        result.errors.append(Fault.of(error))
+        return False
 
 
 def _write_down(host: Host, service: Service, options: PauseOptions, main: Handle, result: Result) -> None:
     seconds = options.seconds
+    earlier = host.pause_of(service, main) if main.is_stopped else None
     written = Pause(
         target=service.name,
         id=options.id or new_run_id(),
         identity=main.identity,
-        since=rfc3339_now(),
+        since=rfc3339_now() if earlier is None else earlier.since,
         until=None if seconds is None else rfc3339(wall_clock() + seconds),
         due=None if seconds is None else now() + seconds,
     )
