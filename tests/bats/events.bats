@@ -128,6 +128,7 @@ event() {
   service web polite
   printf '{"time":"2020-05-01T10:00:00.000+00:00","targ' >"$LOG/events.jsonl"
   ctl kill web >/dev/null
+  assert_equal "$(jq -r .target <<<"$(tail -n 1 "$LOG/events.jsonl")")" web
   { printf '{"time":"2020' && event late 2020-05-01T10:00:00.000+00:00 && printf '{'; } >>"$LOG/events.jsonl"
   run --separate-stderr ctl events --json
   assert_success
