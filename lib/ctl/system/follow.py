@@ -15,6 +15,7 @@ from ctl.system.watch import Watch
 
 _BLOCK: Final = 1 << 16  # bytes that are read, and held of a line that has not ended, at most
 _MOST_ROTATED: Final = 1000
+_MOST_OPEN: Final = 6
 
 
 class Piece(NamedTuple):
@@ -31,11 +32,15 @@ class Followed:
     and through a truncation (copytruncate) that leaves it shorter than what was read.
     """
 
-    def __init__(self, path: Path, keep: int) -> None:
-        """There may be `keep` rotated files, and gaps among them while another renames them; beyond, up to a gap."""
+    def __init__(self, path: Path, keep: int, *, whole: bool = False) -> None:
+        """There may be `keep` rotated files, and gaps among them while another renames them; beyond, up to a gap.
+
+        With `whole`, who writes writes whole lines: what seems to be half of one in a rotated file is still coming.
+        """
         self.path = path
         self.problem: CtlError | None = None  # why the file that is there now cannot be read
         self._keep = keep
+        self._whole = whole
         self._files: list[_File] = []  # the oldest first
 
     def begin(self, lines: int | None) -> None:
@@ -59,20 +64,20 @@ class Followed:
     def read(self) -> Iterator[Piece]:
         """What has been written since the last call, as far as its lines have ended."""
         self._files += self._newer()
-        while len(self._files) > 2:  # who had the last but one open may still be writing to it
+        while len(self._files) > _MOST_OPEN:  # who has an older one open may still be writing to it
             oldest = self._files.pop(0)
             yield from oldest.read()
             yield from oldest.rest()
             oldest.close()
         for file in self._files:
             yield from file.read()
-            if file is not self._files[-1]:
+            if file is not self._files[-1] and not self._whole:
                 yield from file.rest()
 
     def rest(self) -> Iterator[Piece]:
-        """What was read of a last line that has not ended."""
-        if self._files:
-            yield from self._files[-1].rest()
+        """What was read of lines that have not ended."""
+        for file in self._files:
+            yield from file.rest()
 
     def close(self) -> None:
         for file in self._files:

@@ -23,8 +23,9 @@ from ctl.model.identity import Identity
 from ctl.model.outcome import Fault, Result
 from ctl.system.portrait import rfc3339
 from ctl.system.records import Refused, require_ours
+from ctl.system.trust import user_name
 from ctl.system.wait import wall_clock
-from ctl.system.who import Who, who
+from ctl.system.who import who
 
 NAME: Final = "events.jsonl"
 KEPT: Final = 4  # rotated files beside it, events.jsonl.1 the newest
@@ -51,7 +52,8 @@ class Journal:
         self._on_trouble = on_trouble
         self._rotated_at = rotated_at
         self._guard = threading.Lock()
-        self._who: Who | None = None
+        self._who = who()
+        self._user = ""  # asked for with the first event: by then what is urgent is done, and a directory may be slow
         self._fd = -1
         self._file_id: tuple[int, int] | None = None
         self._in_trouble = False
@@ -70,7 +72,7 @@ class Journal:
         """Write one event; with its result where an operation has come to its end. Never raises, never waits."""
         try:
             with self._guard:
-                who_calls = self._who = self._who or who()
+                self._user = self._user or _text(user_name(self._who.uid))
                 self._append(
                     Event(
                         time=rfc3339(wall_clock(), "milliseconds"),
@@ -87,12 +89,12 @@ class Journal:
                         after=result.after if result else None,
                         duration_s=result.duration_s if result else None,
                         what=_text(what) if what else None,
-                        uid=who_calls.uid,
-                        user=_text(who_calls.user),
-                        sudo_user=_text(who_calls.sudo_user) if who_calls.sudo_user else None,
-                        login_uid=who_calls.login_uid,
-                        unit=who_calls.unit,
-                        ansible=_text(who_calls.ansible) if who_calls.ansible else None,
+                        uid=self._who.uid,
+                        user=self._user,
+                        sudo_user=_text(self._who.sudo_user) if self._who.sudo_user else None,
+                        login_uid=self._who.login_uid,
+                        unit=self._who.unit,
+                        ansible=_text(self._who.ansible) if self._who.ansible else None,
                         ctl_pid=os.getpid(),
                         run_dir=_text(self._run_dir),
                     )

@@ -10,7 +10,6 @@ import msgspec
 from ctl.system import procfs
 from ctl.system.environment import variable
 from ctl.system.procfs import Gone
-from ctl.system.trust import user_name
 
 _UNSET: Final = 2**32 - 1  # (uid_t) -1: of no login
 _COMMANDS: Final = ("ansible", "ansible-console", "ansible-playbook", "ansible-pull")
@@ -20,7 +19,6 @@ class Who(msgspec.Struct, frozen=True):
     """As the event has it."""
 
     uid: int
-    user: str
     sudo_user: str | None
     login_uid: int | None
     unit: str | None
@@ -29,8 +27,7 @@ class Who(msgspec.Struct, frozen=True):
 
 def who() -> Who:
     """Who is calling this very process."""
-    uid = os.geteuid()
-    return Who(uid, user_name(uid), variable("SUDO_USER"), _login_uid(), _unit(), _ansible())
+    return Who(os.geteuid(), variable("SUDO_USER"), _login_uid(), _unit(), _ansible())
 
 
 def _login_uid() -> int | None:

@@ -26,7 +26,7 @@ class Events:
         self._host = host
         self._targets = tuple(targets)
         self._since = since  # seconds since the epoch
-        self._journal = Followed(self.file, KEPT)
+        self._journal = Followed(self.file, KEPT, whole=True)
         self._changes: Changes | None = None
 
     @property
@@ -37,8 +37,15 @@ class Events:
     def last(self, count: int, *, follow: bool = False) -> list[Event]:
         """The last `count` of them. Raises CtlError where the journal may not be read."""
         self._changes = Changes([self.file]) if follow else None
-        self._journal.begin(None)
-        return list(deque(self._new(), maxlen=count))
+        try:
+            self._journal.begin(None)
+        except CtlError as error:
+            error.what = f"the journal {error.what}"
+            raise
+        events = deque(self._new(), maxlen=count)
+        for piece in () if follow else self._journal.rest():
+            events.extend(self._understood(piece))
+        return list(events)
 
     def follow(self, closed: Sequence[int]) -> Iterator[Event]:
         """Every one that is written after the last, as it is written, until one of `closed` becomes readable.
@@ -51,7 +58,7 @@ class Events:
                 return
             if self._changes.heard():
                 yield from self._new()
-                told = tell_problem(self._host, "", self._journal.problem, told)
+                told = tell_problem(self._host, "", "the journal", self._journal.problem, told)
 
     def close(self) -> None:
         self._journal.close()
@@ -87,9 +94,9 @@ class Events:
             return None
 
 
-def tell_problem(host: Host, target: str, problem: CtlError | None, told: str | None) -> str | None:
+def tell_problem(host: Host, target: str, subject: str, problem: CtlError | None, told: str | None) -> str | None:
     """Say once why what is followed cannot be read now. Returns what has been said."""
-    what = None if problem is None else f"{problem.what}; waiting for it ({problem.where})"
+    what = None if problem is None else f"{subject} {problem.what}; waiting for it ({problem.where})"
     if what is not None and what != told:
         host.say(target, what)
     return what

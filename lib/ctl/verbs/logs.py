@@ -63,7 +63,7 @@ class Logs:
             while True:
                 for target, log in self._logs.items():
                     yield from self._written(target, log.read())
-                    told[target] = tell_problem(self._host, target, log.problem, told.get(target))
+                    told[target] = tell_problem(self._host, target, "its log", log.problem, told.get(target))
                 while True:
                     if self._host.pause([changes.fd, *closed], float("inf")) & set(closed):
                         return
