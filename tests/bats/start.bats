@@ -41,7 +41,7 @@ assert_nothing_left() {
   run --separate-stderr ctl start web
   assert_failure 5
   assert_output ''
-  assert_equal "$stderr" "ctl: web: $SANDBOX/none cannot be executed: No such file or directory (start.command)"
+  assert_equal "$stderr" "ctl: web: $SANDBOX/none cannot be executed: No such file or directory ($CONF/services/web.toml, start.command)"
   assert_nothing_left web
 }
 
@@ -49,7 +49,7 @@ assert_nothing_left() {
   command_service web no-such-program
   run --separate-stderr ctl start web
   assert_failure 5
-  assert_regex "$stderr" '^ctl: web: no-such-program is not installed: it is not in /[^ ]*:/usr/bin:[^ ]* \(start.command\)$'
+  assert_regex "$stderr" '^ctl: web: no-such-program is not installed: it is not in /[^ ]*:/usr/bin:[^ ]*; write its whole path where it is elsewhere \([^ ]*/services/web.toml, start.command\)$'
   assert_nothing_left web
 }
 
@@ -58,7 +58,7 @@ assert_nothing_left() {
   command_service web "$SANDBOX/plain.sh"
   run --separate-stderr ctl start web
   assert_failure 5
-  assert_equal "$stderr" "ctl: web: $SANDBOX/plain.sh is not executable; mend it with: chmod +x '$SANDBOX/plain.sh' (start.command)"
+  assert_equal "$stderr" "ctl: web: $SANDBOX/plain.sh is not executable; mend it with: chmod +x '$SANDBOX/plain.sh' ($CONF/services/web.toml, start.command)"
   assert_nothing_left web
 }
 
@@ -66,7 +66,7 @@ assert_nothing_left() {
   command_service web "$SANDBOX"
   run --separate-stderr ctl start web
   assert_failure 5
-  assert_equal "$stderr" "ctl: web: $SANDBOX is a directory, not a program (start.command)"
+  assert_equal "$stderr" "ctl: web: $SANDBOX is a directory, not a program ($CONF/services/web.toml, start.command)"
   assert_nothing_left web
 }
 
@@ -76,7 +76,7 @@ assert_nothing_left() {
   command_service web "$SANDBOX/app"
   run --separate-stderr ctl start web
   assert_failure 5
-  assert_equal "$stderr" "ctl: web: $SANDBOX/app needs /opt/none/bin/python3, which is not installed (start.command)"
+  assert_equal "$stderr" "ctl: web: $SANDBOX/app needs /opt/none/bin/python3, which is not installed ($CONF/services/web.toml, start.command)"
   assert_nothing_left web
 }
 
@@ -385,7 +385,7 @@ TOML
   rm "$SANDBOX/app"
   run --separate-stderr ctl restart web
   assert_failure 5
-  assert_equal "$stderr" "ctl: web: $SANDBOX/app cannot be executed: No such file or directory (start.command)"
+  assert_equal "$stderr" "ctl: web: $SANDBOX/app cannot be executed: No such file or directory ($CONF/services/web.toml, start.command)"
   assert_alive "$pid"
   run ctl status web
   assert_success

@@ -149,7 +149,8 @@ LIST
   run --separate-stderr ctl stop web
   assert_failure 150
   assert_output ""
-  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S)"
+  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S); \
+it was not sent KILL, which ctl kill web does"
   assert_alive "$pid"
   run ctl status web
   assert_success
@@ -243,7 +244,8 @@ TOML
   run --separate-stderr ctl stop web --quiet
   assert_failure 150
   assert_output ""
-  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S)"
+  assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S); \
+it was not sent KILL, which ctl kill web does"
 }
 
 @test "--json prints one document, whatever happens" {
@@ -369,7 +371,8 @@ TOML
   assert_equal "$stderr" "ctl: Invalid value: --pid goes with one target, not with 2 (see ctl stop --help)"
   run --separate-stderr ctl kill web web2 --expect-pid "$pid"
   assert_failure 2
-  assert_equal "$stderr" "ctl: Invalid value: --expect-pid goes with one target, not with 2 (see ctl kill --help)"
+  assert_equal "$stderr" \
+    "ctl: Invalid value: --expect-pid $pid goes with one target, not with 2: write TARGET=$pid (see ctl kill --help)"
   assert_alive "$pid"
 }
 
@@ -407,7 +410,8 @@ TOML
   assert_failure 150
   assert_line --index 0 --regexp '^b: stopped, pid [0-9]+, [0-9.]+ s$'
   assert_line --index 1 --regexp '^c: stopped, but only KILL ended it, pid [0-9]+, [0-9.]+ s$'
-  assert_equal "$stderr" "ctl: a: still alive after the whole schedule: pid $a (state S)"
+  assert_equal "$stderr" "ctl: a: still alive after the whole schedule: pid $a (state S); \
+it was not sent KILL, which ctl kill a does"
   assert_alive "$a"
   run ctl status b c
   assert_failure 3

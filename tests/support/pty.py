@@ -64,6 +64,10 @@ class Terminal:
         """Types it; "\\n" is Enter."""
         os.write(self._master, text.encode())
 
+    def resize(self, rows: int, columns: int) -> None:
+        """As when a person makes the window smaller."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
     def interrupt(self) -> None:
         """Ctrl-C."""
         self.send("\x03")

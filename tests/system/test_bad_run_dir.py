@@ -35,7 +35,8 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "out of inodes": (no_inodes, "No space left on device"),
     "read-only": (read_only, "Read-only file system"),
 }
-UNLOCKED = "cannot lock the service: its run directory is full or read-only"  # a new lock file cannot be made either
+# A new lock file cannot be made either.
+UNLOCKED = "cannot lock the service: its run directory is full or read-only; make room there, or mount it writable"
 FIRST_START = [
     (full, "cannot write the record of the service: No space left on device"), (no_inodes, UNLOCKED),
     (read_only, UNLOCKED),
@@ -205,7 +206,10 @@ def test_one_that_cannot_be_made(plain_sandbox: Sandbox) -> None:
     locked.mkdir(mode=0o755)  # root's
     run_dir = locked / "run"
     line = one_line(plain_sandbox.ctl("start", "web", "--run-dir", run_dir).expect(4))
-    assert line == f"ctl: web: cannot make the run directory {run_dir}: Permission denied (set by --run-dir)"
+    assert (
+        line
+        == f"ctl: web: cannot make the run directory {run_dir}: Permission denied; try again as root (set by --run-dir)"
+    )
     assert services(plain_sandbox) == []
     assert plain_sandbox.ctl("status", "web", "--run-dir", run_dir).expect(3).stdout == "web: stopped\n"
     assert plain_sandbox.ctl("stop", "web", "--run-dir", run_dir).expect(0).stdout == "web: already stopped\n"
@@ -294,7 +298,7 @@ def test_a_log_directory_that_cannot_be_made(plain_sandbox: Sandbox) -> None:
     log = locked / "log" / "web.log"
     plain_sandbox.service("web", "polite", start={"log": str(log)})
     line = one_line(plain_sandbox.ctl("start", "web").expect(4))
-    assert line == f"ctl: web: cannot open the log: Permission denied (start.log = {log})"
+    assert line == f"ctl: web: cannot open the log: Permission denied; try again as root (start.log = {log})"
     assert services(plain_sandbox) == []
 
 

@@ -46,7 +46,9 @@ BOTH = pytest.mark.parametrize(("interrupt", "code"), [(ctrl_c, 130), (term, 143
 @contextmanager
 def typed(sandbox: Sandbox, *args: object) -> Iterator[Terminal]:
     """`ctl ARGS`, typed at a terminal."""
-    with Terminal(sandbox.reaper, [CTL, *map(str, args)], sandbox.environment(), columns=500) as terminal:
+    with Terminal(
+        sandbox.reaper, [CTL, *map(str, args)], sandbox.environment({"TERM": "dumb"}), columns=500
+    ) as terminal:
         yield terminal
 
 

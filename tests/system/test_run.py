@@ -198,7 +198,10 @@ def test_a_second_one_is_refused(sandbox: Sandbox) -> None:
     sandbox.service("web", "polite")
     first = run(sandbox)
     result = sandbox.ctl("run", "web").expect(1)
-    assert result.stderr == f"ctl: web: already running as pid {first.pid}: run would start a second one\n"
+    assert (
+        result.stderr
+        == f"ctl: web: already running as pid {first.pid}: run would start a second one; ctl stop web first\n"
+    )
     assert first.alive()
     assert sandbox.pid("web") == first.pid
 
@@ -236,7 +239,8 @@ def test_a_forking_service_is_refused(sandbox: Sandbox) -> None:
 def test_a_command_that_cannot_be_executed_leaves_no_record(sandbox: Sandbox) -> None:
     sandbox.define("web", {"start": {"command": ["/opt/none/web"]}})
     result = sandbox.ctl("run", "web").expect(5)
-    assert result.stderr == "ctl: web: /opt/none/web cannot be executed: No such file or directory (start.command)\n"
+    where = f"{sandbox.services}/web.toml, start.command"
+    assert result.stderr == f"ctl: web: /opt/none/web cannot be executed: No such file or directory ({where})\n"
     sandbox.ctl("status", "web").expect(3)
 
 

@@ -42,6 +42,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     verdict: ClaimVerdict
     why: str
+    doubt: Reason | None = None  # of one that is unknown: as what kind of doubt it counts
 
     @property
     def says_it_runs(self) -> bool:

@@ -26,3 +26,8 @@ class Program(NamedTuple):
     umask: int
     nice: int | None
     limits: dict[str, int | str]
+    file: str  # the definition that says all this
+
+    def place(self, key: str) -> str:
+        """Where an error finds the value of this key."""
+        return f"{self.file}, {key}"

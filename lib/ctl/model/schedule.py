@@ -71,6 +71,14 @@ class Schedule(msgspec.Struct, frozen=True):
                 end += step.wait
                 yield step.signal, end
 
+    def after(self, index: int) -> str:
+        """The signal that comes after the wait of the timeline's step of that index; empty where none does."""
+        steps, following = self.steps, index + 1
+        if following >= len(steps) and self.repeat_from is not None:
+            again = steps[self.repeat_from :]
+            return again[(following - len(steps)) % len(again)].signal or ""
+        return (steps[following].signal or "") if following < len(steps) else ""
+
     def __str__(self) -> str:
         items: list[str] = []
         for index, step in enumerate(self.steps):

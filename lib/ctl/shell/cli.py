@@ -16,7 +16,10 @@ from ctl.system.environment import variable
 from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 
 # Each is a function of that name in ctl.shell.commands.
-VERBS = ("start", "run", "stop", "kill", "restart", "pause", "resume", "status")
+VERBS = (
+    "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
+    "events", "check", "completion",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -24,6 +27,10 @@ def main() -> int:
     open_missing()
     interrupts.install()
     arguments = sys.argv[1:]
+    if not arguments and (shell := variable("_CTL_COMPLETE")):
+        from ctl.shell.completion import complete
+
+        return _flushed(complete(shell, VERBS, _command))
     try:
         code = _app(arguments)(args=arguments, prog_name="ctl", standalone_mode=False)
     except TyperException as error:

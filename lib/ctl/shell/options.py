@@ -97,10 +97,26 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", parser=_seconds, help="Seconds to become ready. [ready.timeout]"),
 ]
+WaitTimeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="S", parser=_seconds, help="Seconds to wait. [no limit]"),
+]
 ScheduleOption = Annotated[
     Schedule | None,
     typer.Option("--schedule", metavar="SPEC", parser=_schedule, help="Signals and seconds: TERM/30/KILL/5."),
 ]
+Rolling = Annotated[
+    int | None,
+    typer.Option("--rolling", metavar="N", min=1, help="N at a time, in the order given. [all at once]"),
+]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option("--max-failures", metavar="M", min=1, help="With --rolling: after M failures begin no more. [1]"),
+]
+
+
+LineCount = Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last N; 0 for none.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
 
 
 def require_one_schedule(schedule: Schedule | None, grace: float | None) -> None:

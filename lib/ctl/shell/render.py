@@ -38,7 +38,7 @@ def error_lines(error: CtlError) -> str:
     return diagnostic(error.target, error.what, error.where, error.details)
 
 
-def fault_lines(target: str, fault: Fault) -> str:
+def fault_lines(target: str | None, fault: Fault) -> str:
     return diagnostic(target, fault.what, fault.where, fault.details)
 
 
@@ -107,6 +107,11 @@ def duration(seconds: float) -> str:
         if count or (unit == "s" and not parts):
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def reason_in_words(reason: str) -> str:
+    """The reason of something that went well."""
+    return _WORDS.get(reason, reason.replace("_", " "))
 
 
 def _uses(status: Status) -> str:

@@ -16,10 +16,11 @@ from ctl.model.target import Target, parse_target, template_of
 from ctl.shell import render
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
-from ctl.system.streams import is_interactive, read_line, write_err, write_out
+from ctl.system.streams import is_interactive, is_terminal, read_line, write_err, write_out
 from ctl.verbs import many
 
 if TYPE_CHECKING:
+    from ctl.shell.live import View
     from ctl.verbs.targets import AtWork
 
 
@@ -30,11 +31,16 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     verb: str
     ok: bool
     changed: bool
-    results: Sequence[Result | Status]
+    results: Sequence[msgspec.Struct]
     errors: list[Fault] = []
 
 
 interrupts = Interrupts()
+# Verbs that do something to services: the journal tells of them, and of no others.
+_ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
+# How one operation gets to many services.
+Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
+_ENDING = ("stop", "kill", "restart")  # what is not left half done when the terminal is lost
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -46,10 +52,14 @@ class Session(msgspec.Struct, kw_only=True):
     as_json: bool
     quiet: bool
     verbose: bool
+    dry_run: bool = False
+    view: View | None = None  # what is drawn while an operation lasts
 
-    def host(self) -> Host:
-        """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more)
+    def host(self, settings_faults: list[CtlError] | None = None) -> Host:
+        """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
+        noted_as = self.verb if self.verb in _ACTING and not self.dry_run else None
+        patience = Patience(interrupts)
+        return open_host(self.conf, self.run_dir, patience, self._say, self._say_more, noted_as, settings_faults)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
@@ -57,7 +67,12 @@ class Session(msgspec.Struct, kw_only=True):
         return self.act_on(host, resolve(host, targets), operation)
 
     def act_on_named_or_all(
-        self, targets: Sequence[str], operation: Callable[[Service, Host], Result], *, ask: bool
+        self,
+        targets: Sequence[str],
+        operation: Callable[[Service, Host], Result],
+        *,
+        ask: bool,
+        spread: Spread | None = None,
     ) -> int:
         """`act`, where naming a template that has no instance, or nobody, is nothing to do.
 
@@ -65,7 +80,7 @@ class Session(msgspec.Struct, kw_only=True):
         """
         host = self.host()
         if targets:
-            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation)
+            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation, spread=spread)
         from ctl.verbs.targets import at_work
 
         found = at_work(host)
@@ -73,7 +88,7 @@ class Session(msgspec.Struct, kw_only=True):
             self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
         if ask and found.services and not self._confirmed(found, host):
             return self.fail(CtlError("failed", "not confirmed: nothing was done"))
-        return self.act_on(host, list(found.services.values()), operation, found.unusable)
+        return self.act_on(host, list(found.services.values()), operation, found.unusable, spread)
 
     def act_on(
         self,
@@ -81,11 +96,22 @@ class Session(msgspec.Struct, kw_only=True):
         services: Sequence[Service],
         operation: Callable[[Service, Host], Result],
         unusable: Sequence[Result] = (),
+        spread: Spread | None = None,
     ) -> int:
-        """Do it to all of them side by side, and tell what became of each. Returns the exit status."""
-        results = [*many.act_on(services, lambda service: operation(service, host)), *unusable]
+        """Do it to all of them, side by side or as `spread` has it, and tell what became of each.
+
+        Returns the exit status.
+        """
+
+        if self.verb in _ENDING:
+            interrupts.outlive_terminal()
+        for result in unusable:
+            host.note_result(result)
+        host.prepare_for(len(services))
+        results = self._watched(host, services, lambda service: operation(service, host), spread or _side_by_side)
+        results += unusable
         if self.as_json:
-            self._print_document(results, ok=all(result.ok for result in results))
+            self.print_document(results, ok=all(result.ok for result in results))
         for result in results:
             self._print_result(result)
         return exit_code([result.exit_code for result in results])
@@ -104,61 +130,116 @@ class Session(msgspec.Struct, kw_only=True):
         answer = read_line(lambda: host.pause([0], math.inf))
         return answer.strip().lower() in ("y", "yes")
 
+    def _watched(
+        self, host: Host, services: Sequence[Service], operation: many.Operation, spread: Spread
+    ) -> list[Result]:
+        """Do it to all, and where somebody waits for it at a terminal show how far it has come."""
+        if self.quiet or self.as_json or not is_terminal(2):
+            return spread(services, operation, host)
+        from ctl.shell.live import view_of
+
+        with view_of(self.verb, len(services)) as self.view:
+            if self.view is None:
+                return spread(services, operation, host)
+            host.progress = self.view.progress
+            results = spread(services, self.view.counted(operation), host)
+        self.view = None
+        return results
+
+    def tell(self, text: str, target: str | None, *, failed: bool = True) -> None:
+        """A diagnostic on stderr."""
+        if is_terminal(2):
+            from ctl.shell.paint import diagnostic
+
+            text = diagnostic(text, target, failed=failed)
+        if self.view is not None:
+            self.view.say(text)
+        else:
+            write_err(text)
+
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
-            self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
+            self.print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
-                write_err(line)
+                self.tell(line, status.target)
             for fault in status.errors:
-                write_err(render.fault_lines(status.target, fault))
-        if self.as_json or self.quiet:
+                self.tell(render.fault_lines(status.target, fault), status.target)
+        if self.as_json or self.quiet or not statuses:
+            return
+        if is_terminal(1):
+            from ctl.shell.status_screen import lines_of
+
+            write_out("\n".join(lines_of(statuses, one_line_each=one_line_each)))
             return
         width = max((len(status.target) for status in statuses), default=0)
         for status in statuses:
             lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
             write_out("\n".join(lines))
 
+    def print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
+        """What --json prints."""
+        changed = any(isinstance(result, Result) and result.changed for result in results)
+        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+
+    def present(self, results: Sequence[msgspec.Struct], lines: Sequence[str], faults: Sequence[Fault]) -> None:
+        """One document, or the lines that a person reads. These hold the faults; else stderr does."""
+        if self.as_json:
+            self.print_document(results, ok=not faults)
+        if self.as_json or self.quiet:
+            for fault in faults:
+                self.tell(render.fault_lines(fault.target or "", fault), fault.target)
+        else:
+            write_out("\n".join(lines))
+
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
-        write_err(render.error_lines(error))
+        self.tell(render.error_lines(error), error.target)
         if self.as_json:
             self._print(
                 Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
             )
         return error.exit_code
 
-    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
-        changed = any(isinstance(result, Result) and result.changed for result in results)
-        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
-
     def _print(self, document: Document) -> None:
-        try:
-            write_out(msgspec.json.encode(document).decode())
-        except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
-            import json
-
-            write_out(json.dumps(msgspec.to_builtins(document)))
+        write_out(as_json(document))
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
-            write_err(line)
+            self.tell(line, result.target)
         if self.verbose:
             for sent in result.signals:
-                write_err(render.diagnostic(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s"))
+                self._note(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s")
         for fault in result.errors:
-            write_err(render.fault_lines(result.target, fault))
+            self.tell(render.fault_lines(result.target, fault), result.target)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)
 
     def _say_more(self, target: str, what: str) -> None:
         if self.verbose:
-            write_err(render.diagnostic(target, what))
+            self._note(target, what)
 
     def _say(self, target: str, what: str) -> None:
         if not self.quiet:
-            write_err(render.diagnostic(target, what))
+            self._note(target, what)
+
+    def _note(self, target: str, what: str) -> None:
+        self.tell(render.diagnostic(target, what), target, failed=False)
+
+
+def _side_by_side(services: Sequence[Service], operation: many.Operation, host: Host) -> list[Result]:
+    return many.act_on(services, operation, host.note_result)
+
+
+def as_json(value: msgspec.Struct) -> str:
+    """One line of JSON."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
+        import json
+
+        return json.dumps(msgspec.to_builtins(value))
 
 
 def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -> list[Service]:
@@ -177,6 +258,7 @@ def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -
     if errors:
         first, *others = errors
         first.details += tuple(render.error_lines(other) for other in others)
+        note_refusal(host, first, first.target or " ".join(targets))
         raise first
     return list(services.values())
 
@@ -195,6 +277,12 @@ def _meant(host: Host, text: str, none_is_fine: bool) -> list[Target]:
             raise CtlError("unknown_target", what, target=text)
         host.say(text, what)
     return found
+
+
+def note_refusal(host: Host, error: CtlError, target: str) -> None:
+    """The whole call came to nothing."""
+    where = f" ({error.where})" if error.where else ""
+    host.note(target, "refused", reason=error.reason, what=error.what + where)
 
 
 def exit_code(codes: Sequence[int]) -> int:

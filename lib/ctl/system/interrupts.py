@@ -45,6 +45,11 @@ class Interrupts:
                 signal.signal(ending, self._note)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
+    def outlive_terminal(self) -> None:
+        """Go on when the terminal hangs up: a stop cut short would leave a service that got TERM and never KILL."""
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, _deaf)
+
     def wakeup_of_this_thread(self) -> tuple[int, ...]:
         """What the main thread must poll as well, to be able to run its handlers."""
         return (self.wakeup,) if get_ident() == self._main_thread else ()

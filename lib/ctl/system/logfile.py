@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -23,12 +24,16 @@ def open_log(path: Path, keep: int, owner: tuple[int, int] | None) -> BinaryIO:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(fd)
-            raise CtlError("failed", "the log is no regular file of its own", where=str(path))
+            kind = "is no regular file" if found.st_nlink == 1 else "has another name, too (a hard link)"
+            raise CtlError("failed", f"the log {kind}; remove it, or name another in start.log", where=str(path))
         os.set_blocking(fd, True)
         if owner is not None:
             os.fchown(fd, *owner)
         return os.fdopen(fd, "ab", buffering=0)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            what = "the log is a symbolic link, through which others could have ctl write anywhere; remove it"
+            raise CtlError("failed", what, where=f"start.log = {path}") from None
         raise failure(error, "cannot open the log", where=f"start.log = {path}") from None
 
 

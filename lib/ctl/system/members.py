@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ctl.system import procfs, table
+from ctl.system import procfs
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
+from ctl.system.reading import Reading, read_processes
 from ctl.system.wait import now
 
 _LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
@@ -35,7 +36,6 @@ class Members:
         # Each session that a main process leads, with the last clock tick that ended while that was alive.
         self._alive_at: dict[int, int] = {}
         self._known: dict[int, Handle] = {}
-        self._never = table.lineage() | {1}
 
     def known(self) -> list[Handle]:
         """The living members found so far, the oldest first."""
@@ -51,26 +51,32 @@ class Members:
         if not (self._mains or self._known or self._run_ids):
             return []
         self._note_sessions()
-        looked_at: set[int] = set()
         known_before = set(self._known) if to_the_last else set()
-        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody is new
-        # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
         until = now() + _LOOKS_FOR
-        while True:
-            strangers, somebody_ended = self._younger_strangers(looked_at)
-            self._join_those_of(strangers)
-            somebody_ended = self._forget_ended() or somebody_ended
-            is_over = not strangers and not somebody_ended
-            if is_over or self._known.keys() - known_before or now() >= until:
-                return self.known()
+        reading = read_processes()
+        self._join_all(reading)
+        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has come
+        # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
+        is_over = False
+        while not is_over and not self._known.keys() - known_before and now() < until:
+            again = read_processes()
+            self._join_all(again)
+            has_ended = self._forget_ended()
+            is_over = not has_ended and not again.has_strangers_since(reading.number, self._variable, self._since)
+            reading = again
+        return self.known()
 
-    def _join_those_of(self, strangers: dict[int, Stat]) -> None:
-        left = dict(strangers)
-        self._join_relatives(left)
-        for pid in [pid for pid, stat in left.items() if self._carries_run_id(pid, stat)]:
-            del left[pid]
-            self._join(pid)
-        self._join_relatives(left)  # those of the ones that only the run id showed
+    def kinship(self, member: Handle) -> list[str]:
+        """How this member is known, now: parent, session, run id. Empty where what proved it has ended since."""
+        return [
+            how
+            for how, holds in (
+                (f"child of pid {member.stat.ppid}", self._has_parent_here(member)),
+                (f"session of pid {member.stat.session}", self._in_session(member)),
+                ("carries the run id", self._carries_run_id(member.pid, member.stat)),
+            )
+            if holds
+        ]
 
     def close(self) -> None:
         for handle in self._known.values():
@@ -90,38 +96,34 @@ class Members:
             if main.stat.session == main.pid and not main.is_gone:
                 self._alive_at[main.pid] = tick
 
-    def _younger_strangers(self, looked_at: set[int]) -> tuple[dict[int, Stat], bool]:
-        """Who could be a member and was not looked at before: nothing that a process started is older than itself.
+    def _join_all(self, reading: Reading) -> None:
+        rejected: set[int] = set()
+        self._join_relatives(reading, rejected)
+        if self._run_ids:
+            self._join_each(reading.carriers(self._run_ids, self._variable, self._since), reading, rejected)
+            self._join_relatives(reading, rejected)  # those of the ones that only the run id showed
 
-        And whether somebody had ended before it could be looked at.
-        """
-        passed_over = self._never | self._known.keys() | {main.pid for main in self._mains if not main.is_gone}
-        strangers: dict[int, Stat] = {}
-        somebody_ended = False
-        for pid in procfs.pids():
-            if pid in passed_over or pid in looked_at:
-                continue
-            looked_at.add(pid)
-            try:
-                stat = procfs.read_stat(pid)
-            except Gone:
-                somebody_ended = True
-                continue
-            except Forbidden:
-                continue
-            if stat.start_ticks >= self._since and not stat.is_kernel_thread:
-                strangers[pid] = stat
-        return strangers, somebody_ended
-
-    def _join_relatives(self, strangers: dict[int, Stat]) -> None:
+    def _join_relatives(self, reading: Reading, rejected: set[int]) -> None:
         """Let all descendants and all of the session join, generation by generation."""
         joined = True
         while joined:
             family = {handle.pid for handle in (*self._mains, *self._known.values())}
-            found = [pid for pid, stat in strangers.items() if stat.ppid in family or stat.session in self._alive_at]
-            for pid in found:
-                del strangers[pid]
-            joined = sum(self._join(pid) for pid in found) > 0
+            joined = self._join_each(reading.relatives(family, self._alive_at), reading, rejected)
+
+    def _join_each(self, pids: set[int], reading: Reading, rejected: set[int]) -> bool:
+        """Let those join who prove to be members. Returns whether anybody did.
+
+        Nothing that a process started is older than itself; and nothing of ctl's own lineage is a member.
+        """
+        passed_over = rejected | reading.lineage | {1} | self._known.keys()
+        passed_over |= {main.pid for main in self._mains if not main.is_gone}
+        joined = False
+        for pid in pids - passed_over:
+            if reading.stats[pid].start_ticks >= self._since and self._join(pid):
+                joined = True
+            else:
+                rejected.add(pid)
+        return joined
 
     def _join(self, pid: int) -> bool:
         """Judge the process again with an open handle, and keep that where it is a member."""

@@ -53,6 +53,14 @@ class Handle:
         """Whether the kernel would let us signal it."""
         return _may_signal(self.fd)
 
+    def defaults_to(self, name: str) -> bool | None:
+        """Whether the signal would have its default action, since nobody there expects it; None where unknown."""
+        try:
+            defaults = procfs.defaults_to(self.pid, signal_number(name))
+        except Gone:
+            return None
+        return None if self.is_gone else defaults
+
     def state(self) -> str:
         """Its state's letter (proc_pid_stat(5)) now; Z where it has ended."""
         try:

@@ -255,16 +255,17 @@ def _read(path: Path, limit: int, owners: set[int]) -> tuple[bytes, float] | Non
         raise Refused(f"cannot be read: {error.strerror}") from None
     try:
         found = os.fstat(fd)
-        _require_ours(path, found, limit, owners)
+        require_ours(path, found, limit, owners)
         return os.read(fd, limit + 1), found.st_mtime
     finally:
         os.close(fd)
 
 
-def _require_ours(path: Path, found: os.stat_result, limit: int, owners: set[int]) -> None:
+def require_ours(path: Path, found: os.stat_result, limit: int | None, owners: set[int]) -> None:
+    """Refuse what is no regular file of at most `limit` bytes, or what others may have put there. Raises Refused."""
     if not stat.S_ISREG(found.st_mode):
         raise Refused(f"is {_kind(found.st_mode)}, not a regular file")
-    if found.st_size > limit:
+    if limit is not None and found.st_size > limit:
         raise Refused(f"is {found.st_size} bytes long; a file of this kind has at most {limit}")
     if found.st_mode & stat.S_IWOTH:
         raise Refused(

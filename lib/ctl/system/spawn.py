@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from ctl.model.errors import CtlError
 from ctl.model.program import Account, Program
-from ctl.system import gate
+from ctl.system import descriptors, gate
 from ctl.system.environment import DEFAULT_PATH
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
@@ -31,14 +31,17 @@ from ctl.system.pidfd import Handle, open_handle
 class Gated:
     """A child behind the gate."""
 
-    def __init__(self, child: subprocess.Popen[bytes], handle: Handle, opener: int) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], handle: Handle, opener: int, soft_descriptors: int | None
+    ) -> None:
         self.handle = handle
+        self._descriptors = soft_descriptors
         self._child = child
         self._opener: int | None = opener
 
     def open(self) -> None:
         """Let the child become the service. A child that was killed meanwhile is found by its handle."""
-        self.tell(gate.OPENED)
+        self.tell(b"open\n" if self._descriptors is None else b"open %d\n" % self._descriptors)
         self._close()
 
     def tell(self, line: bytes) -> None:
@@ -122,7 +125,7 @@ def _behind(command: tuple[str, ...], program: Program, account: Account | None,
         if handle is None:
             status = child.wait()
             raise CtlError("not_ready" if status < 0 else "exec_failed", f"{_ended(status)} while starting")
-        return Gated(child, handle, opener)
+        return Gated(child, handle, opener, None if "nofile" in program.limits else descriptors.given())
     except BaseException:
         os.close(opener)
         child.wait()
@@ -132,13 +135,14 @@ def _behind(command: tuple[str, ...], program: Program, account: Account | None,
 def require_executable(program: Program) -> None:
     """Raises CtlError (exec_failed) where the program is not there or may not be executed."""
     name = program.argv[0]
-    where = "start.command"
+    where = program.place("start.command")
     if not os.path.isdir(program.directory):
-        raise CtlError("bad_config", f"{program.directory} is not a directory", where="start.directory")
+        raise CtlError("bad_config", f"{program.directory} is not a directory", where=program.place("start.directory"))
     found = find_executable(program, name)
     if found is None:
         searched = program.environment.get("PATH", DEFAULT_PATH)
-        raise CtlError("exec_failed", f"{name} is not installed: it is not in {searched}", where=where)
+        what = f"{name} is not installed: it is not in {searched}; write its whole path where it is elsewhere"
+        raise CtlError("exec_failed", what, where=where)
     path = Path(program.directory, found)
     try:
         mode = path.stat().st_mode
@@ -173,9 +177,8 @@ def become(program: Program, patience: Patience) -> NoReturn:
             whom = f" by {program.account.name}"
         else:
             whom = ""
-        raise CtlError(
-            "exec_failed", f"{program.argv[0]} cannot be executed{whom}: {error.strerror}", where="start.command"
-        ) from None
+        what = f"{program.argv[0]} cannot be executed{whom}: {error.strerror}"
+        raise CtlError("exec_failed", what, where=program.place("start.command")) from None
 
 
 def become_user(account: Account | None, umask: int) -> None:
@@ -242,7 +245,7 @@ def _fork(
             extra_groups=None if account is None else account.groups,
         )
     except OSError as error:
-        raise failure(error, "cannot start it", otherwise="exec_failed", where="[start]") from None
+        raise failure(error, "cannot start it", otherwise="exec_failed", where=program.place("[start]")) from None
 
 
 def _set_limits(pid: int, program: Program) -> None:
@@ -252,7 +255,7 @@ def _set_limits(pid: int, program: Program) -> None:
             try:
                 resource.prlimit(pid, kind, (bound, bound))
             except ValueError as error:
-                raise CtlError("bad_config", str(error), where="start.limits") from None
+                raise CtlError("bad_config", str(error), where=program.place("start.limits")) from None
         if program.nice is not None:
             os.setpriority(os.PRIO_PROCESS, pid, program.nice)
 
@@ -272,7 +275,7 @@ def _may_not_be_raised(program: Program) -> CtlError:
         what = f"its limits are above the hard ones here ({allowed}), and may not be raised without CAP_SYS_RESOURCE"
     else:
         what = "its priority may not be raised without CAP_SYS_NICE"
-    return CtlError("permission_denied", what, where="start.limits" if allowed else "start.nice")
+    return CtlError("permission_denied", what, where=program.place("start.limits" if allowed else "start.nice"))
 
 
 def _require_interpreter(path: Path, where: str) -> None:

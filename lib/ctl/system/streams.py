@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,11 @@ def open_missing() -> None:
             os.open(os.devnull, os.O_RDWR)  # open(2) takes the lowest free number
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - open until the end
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether a person reads there, as far as anybody can tell."""
+    return os.isatty(fd)
 
 
 def write_out(text: str) -> None:
@@ -47,6 +53,31 @@ def read_line(wait: Callable[[], object]) -> str:
                 break
             typed += part
     return typed.decode(errors="replace")
+
+
+def write_now(content: bytes) -> bool:
+    """A part of a result that somebody waits for, as it is. Returns whether there is still anyone who could read it."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError:
+        return False
+    return True
+
+
+def told_of_hangup() -> list[int]:
+    """What to poll to notice that the reader of stdout has gone away, before the next line would meet that.
+
+    poll(2) reports POLLERR for the writing end of a pipe without a reader, whatever it is asked for.
+    """
+    import fcntl
+
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(1).st_mode)
+        return [1] if is_pipe and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY else []
+    except OSError:
+        return []
 
 
 def flush_stdout() -> str | None:

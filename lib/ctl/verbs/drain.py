@@ -35,6 +35,7 @@ def run_hooks(
         if mains is not None and not still_there(mains):
             break
         host.say_more(service.name, f"{key}: {argv[0]}")
+        host.progress(service.name, f"{key}: {argv[0]}", now() + _timeout(hook))
         answer = ask(host, _as_probe(argv, program), _timeout(hook))
         if answer.verdict != YES:
             faults.append(Fault(reason="hook_failed", what=answer.why, where=f"{service.file}, {key}[{index}]"))
@@ -54,6 +55,7 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
     deadline = now() + given.timeout
     answer = Answer(NO, "was not asked")
     host.say_more(service.name, f"draining, at most {given.timeout:g} s")
+    host.progress(service.name, "draining", deadline)
     while now() < deadline:
         answer = ask(host, probe, deadline - now(), mains)
         if answer.verdict == YES:
@@ -61,6 +63,7 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
         if all(main.is_gone for main in mains):
             return None, []
         host.say_more(service.name, f"not drained yet: {answer.why}")
+        host.progress(service.name, "draining", deadline, why=answer.why)
         host.pause(still_there(mains), min(now() + given.interval, deadline))
     what = f"not drained within {given.timeout:g} s: {answer.why}"
     drained = False if answer.verdict == NO else None

@@ -22,9 +22,10 @@ KillMode = Literal["mixed", "process", "tree"]
 class Ending:
     """One stop schedule under way. Its deadline is fixed when it is made, before the first signal."""
 
-    def __init__(self, host: Host, mains: list[Handle], members: Members, schedule: Schedule) -> None:
+    def __init__(self, target: str, host: Host, mains: list[Handle], members: Members, schedule: Schedule) -> None:
         self.signals: list[Signalled] = []
         self.faults: list[Fault] = []
+        self._target = target
         self._host = host
         self._mains = mains
         self._members = members
@@ -58,10 +59,10 @@ class Ending:
 
     def _step_by_step(self) -> list[Handle]:
         """Each step to the main processes. Returns those that are left."""
-        for signal, end in self._schedule.timeline():
+        for index, (signal, end) in enumerate(self._schedule.timeline()):
             self._send(self._mains, signal)
             self._let_go_on(self._members.known())
-            if self._wait(self._mains, self._began + end):
+            if self._wait(self._mains, self._began + end, signal, self._schedule.after(index)):
                 break
             if self._all_refused(_alive(self._mains)):
                 break
@@ -71,14 +72,15 @@ class Ending:
         """Each step to every process of the service."""
         everyone: list[Handle] = []
         look = self._members.known  # just refreshed; from the second time on they are looked for again
-        for signal, end in self._schedule.timeline():
+        for index, (signal, end) in enumerate(self._schedule.timeline()):
+            then = self._schedule.after(index)
             told: set[Identity] = set()
             while everyone := [*_alive(self._mains), *look()]:
                 look = self._members.refresh
                 self._send([handle for handle in everyone if handle.identity not in told], signal)
                 told |= {handle.identity for handle in everyone}
                 # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.
-                if self._all_refused(everyone) or not self._wait(everyone, self._began + end):
+                if self._all_refused(everyone) or not self._wait(everyone, self._began + end, signal, then):
                     break
             if not everyone or self._all_refused(everyone):
                 break
@@ -92,13 +94,13 @@ class Ending:
             if now() < self._grace_end:
                 self._send([member for member in members if member.identity not in told], "TERM")
                 told |= {member.identity for member in members}
-                self._wait(members, self._grace_end)
+                self._wait(members, self._grace_end, "TERM", "KILL" if self._schedule.forceful_wait is not None else "")
             elif self._schedule.forceful_wait is None or (killed and now() >= self._deadline):
                 break
             else:
                 self._send(members, "KILL")
                 killed = True
-                self._wait(members, self._kill_deadline())
+                self._wait(members, self._kill_deadline(), "KILL")
             if self._all_refused(_alive(members)):
                 break
         return _alive(members)
@@ -109,15 +111,19 @@ class Ending:
         return self._deadline
 
     def _send(self, handles: Iterable[Handle], signal: str | None) -> None:
+        delivered: list[Handle] = []
         for handle in handles if signal is not None else ():
             if handle.pid in self._refused:
                 continue
             try:
                 if handle.send(signal or ""):
                     self.signals.append(Signalled(handle.pid, signal or "", round(now() - self._began, 3)))
+                    delivered.append(handle)
             except CtlError as error:
                 self._refused.add(handle.pid)
                 self.faults.append(Fault.of(error))
+        for handle in delivered:  # once all have been sent: none of them waits for a disk
+            self._host.note(self._target, "signal", identity=handle.identity, signal=signal)
 
     def _let_go_on(self, members: list[Handle]) -> None:
         """A main process that has been told to end may wait for its children to: that needs them to be running."""
@@ -132,8 +138,13 @@ class Ending:
     def _all_refused(self, handles: list[Handle]) -> bool:
         return bool(handles) and all(handle.pid in self._refused for handle in handles)
 
-    def _wait(self, handles: Iterable[Handle], deadline: float) -> bool:
-        return self._host.wait_ended([handle for handle in handles if handle.pid not in self._refused], deadline)
+    def _wait(self, handles: Iterable[Handle], deadline: float, signal: str | None, then: str = "") -> bool:
+        awaited = [handle for handle in handles if handle.pid not in self._refused]
+        who = f"pid {awaited[0].pid}" if len(awaited) == 1 else f"{len(awaited)} processes"
+        self._host.progress(
+            self._target, f"{signal} sent to {who}" if signal else f"waiting for {who}", deadline, then=then
+        )
+        return self._host.wait_ended(awaited, deadline)
 
 
 def _alive(handles: Iterable[Handle]) -> list[Handle]:

@@ -23,13 +23,11 @@ from ctl.system.probe import Attempt, Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import ask
+from ctl.verbs.asking import ask, pauses
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
 
-_FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
-_LONGEST_PAUSE = 0.25
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
@@ -70,10 +68,12 @@ class Launch:
                 program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
             answered_before = self._answers_already()
             self._spawn_recorded(program)
+            self._host.note(self._service.name, "spawned", identity=self._main.identity)
             self._gated.open()
             try:
                 self._become_ready(self._probe(program), answered_before)
                 self._update(msgspec.structs.replace(self._record, ready=True))
+                self._host.note(self._service.name, "ready", identity=self._main.identity)
             except BaseException as error:
                 self._take_down(error)
                 raise
@@ -146,11 +146,13 @@ class Launch:
 
     def _settle(self) -> None:
         until = now() + self._service.ready.settle
+        self._tell(until)
         while now() < until:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        pause, why = _FIRST_PAUSE, "there was no time for a probe"
+        backoff, why = pauses(), "there was no time for a probe"
+        self._tell(self._deadline)
         while now() < self._deadline:
             attempt = Attempt(probe, self._deadline - now())
             try:
@@ -162,12 +164,13 @@ class Launch:
             if attempt.answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
-            self._watch((), min(now() + pause, self._deadline))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._tell(self._deadline, why)
+            self._watch((), min(now() + next(backoff), self._deadline))
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}
+        self._tell(self._deadline)
         while now() < self._deadline:
             self._watch((notify.fd,), self._deadline)
             while (message := notify.receive()) is not None:
@@ -190,6 +193,7 @@ class Launch:
 
     def _hand_over(self) -> None:
         """type = "forking": the command exits when its daemon is there, and the daemon becomes the main process."""
+        self._host.progress(self._service.name, "waiting for its command to exit", self._deadline)
         while not self._main.is_gone:
             if now() >= self._deadline:
                 raise self._not_ready(f'did not exit {self._limit}, as a command of type = "forking" does')
@@ -200,7 +204,8 @@ class Launch:
 
     def _find_daemon(self) -> None:
         """Look for the daemon by its pid file, the match rules or the marker until it is there."""
-        pause, appears_by = _FIRST_PAUSE, now() + _APPEARS_WITHIN
+        backoff, appears_by = pauses(), now() + _APPEARS_WITHIN
+        self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
             problem = "left no process behind"
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
@@ -217,12 +222,16 @@ class Launch:
                     problem = located.doubt.what
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
-            self._host.pause((), min(now() + pause, self._deadline))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._host.pause((), min(now() + next(backoff), self._deadline))
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
         self._update(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
+
+    def _tell(self, until: float, why: str = "") -> None:
+        kind = "READY=1" if self._notify is not None else self._service.ready.kind
+        what = f"waiting until it is ready ({kind})"
+        self._host.progress(self._service.name, what, until, why=why.removeprefix(f"{kind}: "))
 
     def _watch(self, fds: Iterable[int], until: float) -> bool:
         """Wait for one of `fds`. Returns whether one became readable. Raises CtlError when the service ends."""
@@ -271,7 +280,7 @@ class Launch:
         self._forget()
 
     def _end(self, schedule: Schedule) -> tuple[str, ...]:
-        ending = Ending(self._host, [self._main], self._members, schedule)
+        ending = Ending(self._service.name, self._host, [self._main], self._members, schedule)
         return tuple(describe(process) for process in ending.carry_out("mixed"))
 
     def _forget(self) -> None:

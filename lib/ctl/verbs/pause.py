@@ -84,7 +84,9 @@ def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[
         while True:
             due = {name: found.due for name in waiting if (found := host.records.read_pause(name)) and found.id == only}
             if over := [waiting.pop(name) for name, instant in due.items() if instant is not None and instant <= now()]:
-                results += act_on(over, lambda service: resume(service, host, ResumeOptions(only=only)))
+                results += act_on(
+                    over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result
+                )
             elif due or pausing:
                 ready = host.pause(
                     {watch.fd, *pausing}, min((at for at in due.values() if at is not None), default=inf)
@@ -209,8 +211,7 @@ def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Re
     while strangers:
         for handle in strangers:
             told.add(handle.identity)
-            if handle.send("STOP"):
-                result.signals.append(Signalled(handle.pid, "STOP", round(now() - began, 3)))
+            _send(host, handle, "STOP", result, began)
         _await(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
@@ -235,8 +236,7 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
             return
         began = now()
         for handle in held:
-            if handle.send("CONT"):
-                result.signals.append(Signalled(handle.pid, "CONT", round(now() - began, 3)))
+            _send(host, handle, "CONT", result, began)
         result.changed = bool(result.signals)
         _await(host, held, began + _WITHIN, stopped=False)
         result.changed = _forget(host, service, result) or result.changed
@@ -244,6 +244,12 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
         result.after = "running"
     finally:
         members.close()
+
+
+def _send(host: Host, handle: Handle, signal: str, result: Result, began: float) -> None:
+    if handle.send(signal):
+        result.signals.append(Signalled(handle.pid, signal, round(now() - began, 3)))
+        host.note(result.target, "signal", identity=handle.identity, signal=signal)
 
 
 def _await(host: Host, handles: Sequence[Handle], deadline: float, *, stopped: bool) -> None:

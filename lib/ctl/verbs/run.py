@@ -33,7 +33,8 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         if located.doubt is not None:
             raise located.doubt
         if located.mains:
-            raise CtlError("failed", f"already running as pid {located.mains[0].pid}: run would start a second one")
+            what = f"already running as pid {located.mains[0].pid}: run would start a second one"
+            raise CtlError("failed", f"{what}; ctl stop {service.name} first")
         run_id = new_run_id()
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)
@@ -47,6 +48,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
                 run_began=identity.start_ticks, ready=None,
             )
         )  # fmt: skip
+        host.note(service.name, "run", identity=identity)
         try:
             become(program, host.patience)
         except CtlError:

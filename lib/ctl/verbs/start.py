@@ -102,7 +102,8 @@ def require_running(mains: list[Handle], expected: int) -> None:
 def start_of(service: Service) -> Start:
     """Its [start] table. Raises CtlError (bad_config) where ctl cannot start it."""
     if service.start is None:
-        raise CtlError("bad_config", "has no [start] table: ctl can stop it, but not start it", where=service.file)
+        what = "has no [start] table: ctl can stop it, but not start it; give it one with command = [...]"
+        raise CtlError("bad_config", what, where=service.file)
     return service.start
 
 
@@ -112,7 +113,7 @@ def plan_of(service: Service, host: Host, options: StartOptions) -> Plan:
     whom = f" as {start.user}" if start.user else ""
     steps = (
         f"execute {shlex.join(start.command)}{whom} in {start.directory}, output to {host.log_path(service)}",
-        f"wait until it is ready ({service.ready.kind})",
+        f"wait until it is ready ({service.readiness})",
     )
     timeout = service.ready.timeout if options.timeout is None else options.timeout
     return Plan(steps=steps, longest_s=timeout)
@@ -167,6 +168,7 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
             )
         )
         result.changed = True
+        host.note(service.name, "adopted", identity=main.identity)
     except CtlError as error:
         result.errors.append(Fault.of(error))
 

@@ -34,6 +34,7 @@ def status_of_all(host: Host) -> list[Status]:
         return status(service, host)
 
     targets, unusable = every_target(host)
+    host.prepare_for(len(targets))
     return each(targets, of) + [_unusable(name, error) for name, error in unusable.items()]
 
 
@@ -43,6 +44,7 @@ def _unusable(target: str, error: CtlError) -> Status:
 
 def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:
     """The status of these services, asked side by side."""
+    host.prepare_for(len(services))
     return each(services, lambda service: status(service, host, given_pid))
 
 
@@ -80,13 +82,13 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     process = seen(main)
     facts = vitals(main)
     began = started(main)
-    uptime = max(wall_clock() - began, 0.0)
+    uptime = uptime_of(main)
     is_paused = main.is_stopped
     paused = host.pause_of(service, main) if is_paused else None
-    is_ready = None if is_paused else _is_ready(service, host, located, uptime)
+    ready = None if is_paused else is_ready(service, host, located, uptime)
     return Status(
         target=service.name,
-        state="paused" if is_paused else _state(host, service.name, is_ready),
+        state="paused" if is_paused else _state(host, service.name, ready),
         description=service.description,
         pid=main.pid,
         since=rfc3339(began),
@@ -97,7 +99,7 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
         rss_bytes=facts.rss_bytes,
         threads=facts.threads,
         children=facts.children,
-        ready=is_ready,
+        ready=ready,
         paused_since=None if paused is None else paused.since,
         paused_until=None if paused is None else paused.until,
         claim=located.claims,
@@ -113,7 +115,12 @@ def _state(host: Host, target: str, is_ready: bool | None) -> State:
     return "starting" if busy_with in ("start", "restart") else "running"
 
 
-def _is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
+def uptime_of(main: Handle) -> float:
+    """Seconds since it was started."""
+    return max(wall_clock() - started(main), 0.0)
+
+
+def is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
     """A connection or request is tried now; a command, a log line or a message are known from its start.
 
     None where nobody saw it start.

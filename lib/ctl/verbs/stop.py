@@ -68,6 +68,30 @@ def _end(
     began: float,
 ) -> Result:
     located = locate(service, host, options.pid)
+    try:
+        return _end_located(service, host, options, schedule, mode, done, located, began)
+    finally:
+        located.close()
+
+
+def planned(service: Service, host: Host, located: Located, verb: Literal["stop", "kill"]) -> Result:
+    """What stop or kill would do with what was located: the result of their --dry-run."""
+    options = StopOptions(dry_run=True)
+    if verb == "kill":
+        return _end_located(service, host, options, KILL, "tree", "killed", located, now())
+    return _end_located(service, host, options, service.schedule, service.stop.kill_mode, "stopped", located, now())
+
+
+def _end_located(
+    service: Service,
+    host: Host,
+    options: StopOptions,
+    schedule: Schedule,
+    mode: KillMode,
+    done: Literal["stopped", "killed"],
+    located: Located,
+    began: float,
+) -> Result:
     mains, before = located.mains, state_before(located)
     result = Result(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
@@ -93,7 +117,9 @@ def _end(
                 _before(service, host, located, result)
             result.after = "stopped"
             if mains or leftovers:
-                _carry_out(Ending(host, mains, members, schedule), mode if mains else "tree", result, done)
+                _carry_out(
+                    Ending(service.name, host, mains, members, schedule), mode if mains else "tree", result, done
+                )
             if not result.survivors:
                 _clean_up(service, host, located, result)
             if gently and result.ok:
@@ -102,7 +128,6 @@ def _end(
         result.fail(error)
     finally:
         members.close()
-        located.close()
     result.duration_s = round(now() - began, 3)
     return result
 
@@ -168,7 +193,8 @@ def _report_interrupt(ending: Ending, error: Interrupted, result: Result) -> Non
         + "is still running"
         for process in result.survivors
     ]
-    error.what = "interrupted: " + ("; ".join(left) or "nobody is left")
+    again = f"; ctl stop {result.target} goes on, ctl kill {result.target} ends it at once"
+    error.what = "interrupted: " + ("; ".join(left) + again if left else "nobody is left")
     result.after = "stopping" if left else "stopped"
     result.fail(error)
 
@@ -182,6 +208,8 @@ def _report_survivors(ending: Ending, result: Result) -> None:
     what = f"still alive after the whole schedule: {listed}"
     if any(left.state == "D" for left in result.survivors):
         what += "; state D cannot be killed until its disk, network file system or cgroup freezer lets it go"
+    elif not any(sent.signal == "KILL" for sent in ending.signals):
+        what += f"; it was not sent KILL, which ctl kill {result.target} does"
     result.after = "stopping"
     result.fail(CtlError("timeout", what))
 

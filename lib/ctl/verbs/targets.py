@@ -61,6 +61,7 @@ def at_work(host: Host) -> AtWork:
     """
     targets, faulty = every_target(host)
     unusable = [failed(name, error) for name, error in faulty.items()]
+    host.prepare_for(len(targets))
     services: dict[str, Service] = {}
     pids: dict[str, int | None] = {}
     protected: list[str] = []

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ctl.shell.completion import script
+from ctl.system.streams import write_out
+
+
+class Shell(StrEnum):
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> int:
+    """Print what makes a shell complete verbs, options and targets. In bash: eval "$(ctl completion bash)"."""
+    write_out(script(shell.value))
+    return 0
