@@ -102,7 +102,7 @@ NO = {"no": answer("n\n"), "Enter": answer("\n"), "what is no answer": answer("y
 
 def at_a_terminal(sandbox: Sandbox, argv: Sequence[str], reply: Callable[[Terminal], None] | None) -> tuple[int, str]:
     """The exit code of such a call, and all that was shown. Without a reply, it must not ask."""
-    with Terminal(sandbox.reaper, [CTL, *argv], sandbox.environment(), columns=500) as terminal:
+    with Terminal(sandbox.reaper, [CTL, *argv], sandbox.environment({"TERM": "dumb"}), columns=500) as terminal:
         if reply is not None:
             terminal.expect("[y/N] ")
             reply(terminal)

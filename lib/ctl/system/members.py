@@ -11,6 +11,7 @@ from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
 from ctl.system.reading import Reading, read_processes
 from ctl.system.wait import now
 
+_QUICK_LOOKS: Final = 8
 _LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
 
 
@@ -36,16 +37,18 @@ class Members:
         # Each session that a main process leads, with the last clock tick that ended while that was alive.
         self._alive_at: dict[int, int] = {}
         self._known: dict[int, Handle] = {}
+        self.is_elusive = False  # whether the last refresh gave up on members that ended and may have left others
 
     def known(self) -> list[Handle]:
         """The living members found so far, the oldest first."""
         self._forget_ended()
-        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
+        return self._in_order()
 
     def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors.
 
-        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new.
+        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new, or
+        if `is_elusive` says so afterwards.
         """
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
@@ -57,14 +60,35 @@ class Members:
         self._join_all(reading)
         # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has come
         # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
-        is_over = False
+        is_over = self.is_elusive = False
         while not is_over and not self._known.keys() - known_before and now() < until:
             again = read_processes()
-            self._join_all(again)
-            has_ended = self._forget_ended()
-            is_over = not has_ended and not again.has_strangers_since(reading.number, self._variable, self._since)
+            has_slipped_away = self._join_all(again)
+            has_ended = self._forget_ended() or has_slipped_away
+            has_come = again.has_strangers_since(reading.number, self._variable, self._since)
+            is_over = not has_ended and not has_come
+            self.is_elusive = not is_over and (self.is_elusive or has_ended)
+            if not is_over:
+                self._catch_newcomers(set(again.stats))
             reading = again
-        return self.known()
+        return self._in_order()  # with one that has ended since, so that whoever asks will look for what it has left
+
+    def _in_order(self) -> list[Handle]:
+        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
+
+    def _catch_newcomers(self, seen: set[int]) -> None:
+        """Let one join that lives for less than a reading takes: who is new is judged at once, the youngest first."""
+        for _ in range(_QUICK_LOOKS if self._run_ids else 0):
+            newcomers = [pid for pid in procfs.pids() if pid not in seen]
+            seen.update(newcomers)
+            for pid in reversed(newcomers):
+                try:
+                    is_ours = procfs.read_variable(pid, self._variable) in self._run_ids
+                except Gone:
+                    continue
+                if is_ours and self._join(pid):
+                    return
+                self.is_elusive = self.is_elusive or is_ours
 
     def kinship(self, member: Handle) -> list[str]:
         """How this member is known, now: parent, session, run id. Empty where what proved it has ended since."""
@@ -96,12 +120,16 @@ class Members:
             if main.stat.session == main.pid and not main.is_gone:
                 self._alive_at[main.pid] = tick
 
-    def _join_all(self, reading: Reading) -> None:
+    def _join_all(self, reading: Reading) -> bool:
+        """Returns whether one that carries the run id had ended before it could join: what it started may live."""
         rejected: set[int] = set()
         self._join_relatives(reading, rejected)
-        if self._run_ids:
-            self._join_each(reading.carriers(self._run_ids, self._variable, self._since), reading, rejected)
-            self._join_relatives(reading, rejected)  # those of the ones that only the run id showed
+        if not self._run_ids:
+            return False
+        carriers = reading.carriers(self._run_ids, self._variable, self._since)
+        self._join_each(carriers, reading, rejected)
+        self._join_relatives(reading, rejected)  # those of the ones that only the run id showed
+        return not carriers.isdisjoint(rejected)
 
     def _join_relatives(self, reading: Reading, rejected: set[int]) -> None:
         """Let all descendants and all of the session join, generation by generation."""

@@ -71,7 +71,8 @@ class Reading:
         """Who has one of these values for `variable` in its environment and started at `since_ticks` or after."""
         with self._carrying:
             since, carried = self._carriers.get(variable, (inf, defaultdict(list)))
-            for pid, stat in self.stats.items() if since_ticks < since else ():
+            # The youngest first: they may be the first to end.
+            for pid, stat in reversed(self.stats.items()) if since_ticks < since else ():
                 if since_ticks <= stat.start_ticks < since and (value := self._value(pid, variable)):
                     carried[value].append(pid)
             self._carriers[variable] = min(since, since_ticks), carried

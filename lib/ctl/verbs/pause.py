@@ -208,16 +208,15 @@ def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Re
     deadline = began + _WITHIN
     told: set[Identity] = set()
     strangers = list(mains)  # they first: what they would still start
-    while strangers:
-        for handle in strangers:
-            told.add(handle.identity)
-            _send(host, handle, "STOP", result, began)
+    while strangers or members.is_elusive:
+        told |= {handle.identity for handle in strangers}
+        _send(host, strangers, "STOP", result, began)
         _await(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
         strangers = [handle for handle in members.refresh(to_the_last=True) if handle.identity not in told]
-        if strangers and now() >= deadline:
-            raise CtlError("timeout", f"starts processes faster than they can be stopped, after {_WITHIN:g} s")
+        if (strangers or members.is_elusive) and now() >= deadline:
+            raise CtlError("timeout", f"its processes come and go too fast to be held, for {_WITHIN:g} s now")
 
 
 def _resume(service: Service, host: Host, options: ResumeOptions, located: Located, result: Result) -> None:
@@ -235,8 +234,7 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
             result.reason = "planned" if held else "already_running"
             return
         began = now()
-        for handle in held:
-            _send(host, handle, "CONT", result, began)
+        _send(host, held, "CONT", result, began)
         result.changed = bool(result.signals)
         _await(host, held, began + _WITHIN, stopped=False)
         result.changed = _forget(host, service, result) or result.changed
@@ -246,10 +244,17 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
         members.close()
 
 
-def _send(host: Host, handle: Handle, signal: str, result: Result, began: float) -> None:
-    if handle.send(signal):
-        result.signals.append(Signalled(handle.pid, signal, round(now() - began, 3)))
-        host.note(result.target, "signal", identity=handle.identity, signal=signal)
+def _send(host: Host, handles: Sequence[Handle], signal: str, result: Result, began: float) -> None:
+    """To all of them first, and into the journal after that: meanwhile one may have forked and ended."""
+    sent: list[Handle] = []
+    try:
+        for handle in handles:
+            if handle.send(signal):
+                sent.append(handle)
+                result.signals.append(Signalled(handle.pid, signal, round(now() - began, 3)))
+    finally:
+        for handle in sent:
+            host.note(result.target, "signal", identity=handle.identity, signal=signal)
 
 
 def _await(host: Host, handles: Sequence[Handle], deadline: float, *, stopped: bool) -> None:
