@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from support.pty import Terminal
+from support.reaper import PATH
+from support.requires import requires
 from support.sandbox import CTL, Sandbox
 from support.screen import Screen, cells, plain
 from support.waiting import wait_gone, wait_line
@@ -227,3 +229,27 @@ def test_a_failure_is_red_and_says_who_speaks(sandbox: Sandbox) -> None:
     with typed(sandbox, "stop", "nope", columns=500) as terminal:
         assert terminal.wait() == 5
         assert terminal.screen.startswith("\033[1mctl: nope:\033[0m\033[31m no such service (")
+
+
+SHELLS = {
+    "bash": (["bash", "--norc", "-i"], 'eval "$(ctl completion bash)"'),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D; source <(ctl completion zsh)"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_completes_what_is_typed(sandbox: Sandbox, shell: str) -> None:
+    requires(shell)
+    argv, setup = SHELLS[shell]
+    sandbox.service("worker@", "polite", ready={"log": "ready"})
+    sandbox.ctl("start", "worker@15").expect(0)
+    env = sandbox.environment({"PATH": f"{CTL.parent}:{PATH}", "PS1": "> ", "INPUTRC": "/dev/null"})
+    with Terminal(sandbox.reaper, argv, env, columns=200) as terminal:
+        terminal.send(f"{setup}; echo se''t\n")
+        terminal.expect("set")
+        terminal.expect("> ")
+        terminal.send("ctl stat\twor\t1\t\n")
+        terminal.expect("worker@15")
+        assert "ready" in terminal.expect("uses:")
+        terminal.send("exit\n")
+        assert terminal.wait() == 0
