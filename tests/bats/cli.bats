@@ -61,8 +61,14 @@ crashes() {
 }
 
 @test "a missing target is one line, for every verb that needs one" {
-  for verb in start stop kill restart run; do
+  for verb in start run pause resume reload wait explain logs; do
     refuses 2 "^ctl: Missing argument .*TARGET.* \(see ctl $verb --help\)$" "$verb"
+  done
+}
+
+@test "nothing is killed or restarted for want of a name" {
+  for verb in kill restart; do
+    refuses 2 "^ctl: .*name the targets to $verb, or give --all for every service that runs \(see ctl $verb --help\)$" "$verb"
   done
 }
 
@@ -124,7 +130,7 @@ TABLE
   service web polite
   service db polite
   refuses 2 '--pid goes with one target, not with 2' stop web db --pid 3000
-  refuses 2 '--expect-pid goes with one target, not with 2' kill web db --expect-pid 3000
+  refuses 2 '--expect-pid 3000 goes with one target, not with 2: write TARGET=3000' kill web db --expect-pid 3000
 }
 
 @test "--grace and --schedule contradict each other" {

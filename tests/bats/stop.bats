@@ -371,7 +371,8 @@ TOML
   assert_equal "$stderr" "ctl: Invalid value: --pid goes with one target, not with 2 (see ctl stop --help)"
   run --separate-stderr ctl kill web web2 --expect-pid "$pid"
   assert_failure 2
-  assert_equal "$stderr" "ctl: Invalid value: --expect-pid goes with one target, not with 2 (see ctl kill --help)"
+  assert_equal "$stderr" \
+    "ctl: Invalid value: --expect-pid $pid goes with one target, not with 2: write TARGET=$pid (see ctl kill --help)"
   assert_alive "$pid"
 }
 

@@ -1,4 +1,4 @@
-"""Services side by side: what 20 and 200 cost beside one, when each ends at once and when each takes its time."""
+"""Services side by side: what many cost beside one, when each ends at once and when each takes its time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from support.sandbox import Sandbox
 GROUP = "many services, side by side"
 SIZES = (20, 200)
 SLOW_SECONDS = 0.5
+DEAF = 1000
+DEAF_GRACE = 2
 
 
 def compare(sandbox: Sandbox, pairs: int) -> Report:
@@ -27,6 +29,7 @@ def compare(sandbox: Sandbox, pairs: int) -> Report:
             shop.compare(f"{verb} {size}", own, f"{verb} 1", one)
         shop.do("kill", *names[:size])
     _compare_slow(shop)
+    _compare_deaf(shop)
     return shop.report
 
 
@@ -39,6 +42,22 @@ def _compare_slow(shop: Workshop) -> None:
     one = Command(shop.ctl("stop", names[0]), before=_doing(shop, "start", names[:1]))
     each = f"that take {SLOW_SECONDS:g} s each"
     shop.compare(f"stop {len(names)} {each}", many, "stop 1 of them", one)
+
+
+def _compare_deaf(shop: Workshop) -> None:
+    """A thousand that ignore TERM: all of them have one and the same grace period, once."""
+    deaf = {"command": [str(shop.sandbox.programs.path("deaf"))]}
+    schedule = {"schedule": f"TERM/{DEAF_GRACE}/KILL/5"}
+    shop.sandbox.define("deaf@", {"start": deaf, "ready": {"settle": 0.0}, "stop": schedule})
+    names = [f"deaf@{number}" for number in range(DEAF)]
+    stop = Command(shop.ctl("stop", *names), before=_doing(shop, "start", names))
+    one = Command(shop.ctl("stop", names[0]), before=_doing(shop, "start", names[:1]))
+    shop.compare(f"stop {DEAF} that ignore TERM for {DEAF_GRACE} s", stop, "stop 1 of them", one)
+    start = Command(shop.ctl("start", *names), before=_doing(shop, "kill", names))
+    shop.compare(
+        f"start {DEAF}", start, "start 1", Command(shop.ctl("start", names[0]), before=_doing(shop, "kill", names[:1]))
+    )
+    shop.do("kill", *names)
 
 
 def _doing(shop: Workshop, verb: str, names: Sequence[str]) -> Callable[[], None]:

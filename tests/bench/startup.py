@@ -17,9 +17,10 @@ def compare(sandbox: Sandbox, pairs: int) -> Report:
     sandbox.define("matched", {"match": {"cmdline": "a-program-that-nobody-runs"}})
     sandbox.define("running", {"start": {"command": [idle]}, "ready": {"settle": 0.0}})
     typer = Command((PYTHON, "-c", "import typer"))
-    demo = ("--conf", str(ROOT / "conf"), "--run-dir", str(sandbox.run_dir))
+    # Not the conf/ of the checkout: the journal of what is done there is the real one.
+    (sandbox.services / "demo.toml").write_bytes((ROOT / "conf/services/demo.toml").read_bytes())
     for what, arguments in (
-        ("kill demo, stopped", ("kill", "demo", *demo)),
+        ("kill demo, stopped", ("kill", "demo")),
         ("kill, stopped, no match rules", ("kill", "unmatched")),
         ("kill, stopped, match.cmdline", ("kill", "matched")),
     ):

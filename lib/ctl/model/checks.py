@@ -134,11 +134,15 @@ def _check_reload(reload: Reload, faults: list[str]) -> None:
         faults.append("reload: expected either signal or command")
     if reload.signal is not None:
         try:
-            schedules.signal_name(reload.signal)
+            name = schedules.signal_name(reload.signal)
         except BadSchedule as error:
             faults.append(f"reload.signal: {error}")
+        else:
+            if name in ("KILL", "STOP"):
+                faults.append(f"reload.signal: no program can catch {name}, signal(7)")
     if reload.command is not None:
         _check_argv(reload.command, "reload.command", faults)
+    _positive({"reload.timeout": reload.timeout}, faults)
 
 
 def _absolute(paths: dict[str, str | None], faults: list[str]) -> None:

@@ -13,7 +13,7 @@ from ctl.model.errors import CtlError
 from ctl.model.schedule import BadSchedule
 from ctl.model.service import Argv, Definition, Hook, Hooks, Service
 from ctl.model.suggest import did_you_mean, shown
-from ctl.model.target import Target
+from ctl.model.target import INSTANCE, Target
 
 T = TypeVar("T", bound=msgspec.Struct)
 _PLACEHOLDER = re.compile(r"\{(name|instance|target|run_dir|log_dir)\}")
@@ -22,8 +22,8 @@ _PLACEHOLDER = re.compile(r"\{(name|instance|target|run_dir|log_dir)\}")
 def understand(raw: dict[str, Any], target: Target, file: str, fill: dict[str, str]) -> Service:
     """The service that a parsed definition describes. Raises CtlError (bad_config) that names every fault in it."""
     faults: list[str] = []
-    filled = _fill(raw, target, fill)
-    definition = _table(Definition, filled, "", faults)
+    filled = fill_in(raw, target, fill)
+    definition = understand_table(Definition, filled, "", faults)
     cmdline = ready_log = None
     schedule = schedules.parse_schedule(schedules.DEFAULT)
     if definition is not None:
@@ -53,7 +53,33 @@ def understand(raw: dict[str, Any], target: Target, file: str, fill: dict[str, s
     )
 
 
-def _fill(raw: Any, target: Target, fill: dict[str, str], key: str = "") -> Any:
+def instance_pattern(raw: dict[str, Any], template: str, fill: dict[str, str]) -> re.Pattern[str] | None:
+    """A regex that finds in a command line the instance that `match.cmdline` of a template speaks of.
+
+    Its group "instance" holds the ID. None where the rule does not name the instance, or is none.
+    """
+    match = raw.get("match")
+    cmdline = match.get("cmdline") if isinstance(match, dict) else None
+    if not isinstance(cmdline, str):
+        return None
+    first = f"(?P<instance>{INSTANCE})"
+    values = {"name": re.escape(template), **{key: re.escape(value) for key, value in fill.items()}}
+
+    def filled(found: re.Match[str]) -> str:
+        nonlocal first
+        if found[1] not in ("instance", "target"):
+            return values[found[1]]
+        instance, first = first, "(?P=instance)"
+        return instance if found[1] == "instance" else f"{values['name']}@{instance}"
+
+    try:
+        pattern = re.compile(_PLACEHOLDER.sub(filled, cmdline))
+    except (re.error, OverflowError, RecursionError):
+        return None
+    return pattern if "instance" in pattern.groupindex else None
+
+
+def fill_in(raw: Any, target: Target, fill: dict[str, str], key: str = "") -> Any:
     """`raw` with {name}, {instance}, {target}, {run_dir} and {log_dir} filled in; other braces are left alone."""
     if isinstance(raw, str):
         values = {"name": target.name, "target": str(target), "instance": target.instance or "", **fill}
@@ -61,9 +87,9 @@ def _fill(raw: Any, target: Target, fill: dict[str, str], key: str = "") -> Any:
             return _PLACEHOLDER.sub(lambda found: _whole_word(values[found[1]], found), raw)
         return _PLACEHOLDER.sub(lambda found: values[found[1]], raw)
     if isinstance(raw, list):
-        return [_fill(item, target, fill, key) for item in raw]
+        return [fill_in(item, target, fill, key) for item in raw]
     if isinstance(raw, dict):
-        return {name: _fill(value, target, fill, f"{key}.{name}" if key else name) for name, value in raw.items()}
+        return {name: fill_in(value, target, fill, f"{key}.{name}" if key else name) for name, value in raw.items()}
     return raw
 
 
@@ -83,7 +109,7 @@ def _whole_word(value: str, found: re.Match[str]) -> str:
     return left + re.escape(value) + right
 
 
-def _table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T | None:
+def understand_table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T | None:
     """`raw` as a struct of `kind` without what is faulty, after that has been noted: all of it, not just the first."""
     if not isinstance(raw, dict):
         faults.append(f"{key}: expected a table, found {shown(raw)}")
@@ -110,7 +136,7 @@ def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:
     """`value` as `kind`; what is wrong with it is noted under the path of the very item that is."""
     table = _struct_of(kind)
     if table is not None:
-        return _table(table, value, path, faults)
+        return understand_table(table, value, path, faults)
     if kind == Hooks and isinstance(value, list):
         return tuple(_value(Hook if isinstance(item, dict) else Argv, item, f"{path}[{index}]", faults)
                      for index, item in enumerate(value))  # fmt: skip

@@ -12,8 +12,11 @@ Reason = Literal[
     "killed",
     "escalated",
     "paused",
+    "already_paused",
     "resumed",
+    "reloaded",
     "planned",
+    "skipped",
     "not_running",
     "not_ready",
     "exec_failed",
@@ -34,7 +37,7 @@ Reason = Literal[
 ]
 
 # The codes below 150 are those of the Linux Standard Base (LSB 5.0, "Init Script Actions"), which also keeps
-# 150 to 199 for the application. A reason that is not listed is a success.
+# 150 to 199 for the application. A reason that is not listed is a success, or "skipped", of which others are the cause.
 EXIT_CODES: Final[dict[Reason, int]] = {
     "failed": 1,
     "protected": 1,

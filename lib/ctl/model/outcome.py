@@ -42,6 +42,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     verdict: ClaimVerdict
     why: str
+    doubt: Reason | None = None  # of one that is unknown: as what kind of doubt it counts
 
     @property
     def says_it_runs(self) -> bool:
@@ -89,6 +90,7 @@ class Result(msgspec.Struct, kw_only=True):
     errors: list[Fault] = []
     claims: list[Claim] = []
     plan: Plan | UnsetType = UNSET
+    paused_until: str | UnsetType = UNSET  # RFC 3339: when a pause is over by itself
     exit_code: int = 0  # follows from the reason, unless a signal interrupted ctl
 
     def fail(self, error: CtlError) -> None:
@@ -113,6 +115,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     children: int | None = None
     ready: bool | None = None
+    paused_since: str | None = None  # RFC 3339; of a pause by ctl
+    paused_until: str | None = None  # when it is resumed by itself
     claim: list[Claim] = []
     errors: list[Fault] = []
 

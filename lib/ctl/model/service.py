@@ -90,6 +90,7 @@ class Reload(msgspec.Struct, frozen=True, kw_only=True):
 
     signal: str | None = None
     command: Argv | None = None
+    timeout: float = 30.0  # of the command, in seconds
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +139,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     def notifies(self) -> bool:
         """Whether it says READY=1 when it is ready, sd_notify(3)."""
         return self.ready.notify or (self.start is not None and self.start.type == "notify")
+
+    @property
+    def readiness(self) -> str:
+        """What makes it ready, in words."""
+        return "READY=1" if self.notifies else self.ready.kind
 
     @property
     def has_rules(self) -> bool:

@@ -11,6 +11,7 @@ from ctl.model.errors import CtlError
 # No slash, no blank, no leading dash or dot: a target's name becomes the name of a file.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.:-]*"
 _TARGET = re.compile(rf"(?P<name>{_NAME})(?:@(?P<instance>{_NAME}))?")
+INSTANCE = _NAME  # a regex
 LONGEST = 200  # bytes; NAME_MAX (255) less the suffixes of the files in the run directory
 
 
@@ -27,6 +28,12 @@ class Target(msgspec.Struct, frozen=True):
     def definition(self) -> str:
         """The file name of its definition."""
         return f"{self.name}.toml" if self.instance is None else f"{self.name}@.toml"
+
+
+def template_of(text: str) -> str | None:
+    """The template of which `text` names every instance ("worker@": worker), None where it names one service."""
+    name = text.removesuffix("@")
+    return name if name != text and re.fullmatch(_NAME, name) and len(text) <= LONGEST else None
 
 
 def parse_target(text: str) -> Target:

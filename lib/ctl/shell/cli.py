@@ -16,7 +16,10 @@ from ctl.system.environment import variable
 from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 
 # Each is a function of that name in ctl.shell.commands.
-VERBS = ("start", "run", "stop", "kill", "restart", "status", "completion")
+VERBS = (
+    "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
+    "events", "check", "completion",
+)  # fmt: skip
 
 
 def main() -> int:

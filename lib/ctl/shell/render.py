@@ -14,6 +14,9 @@ _WORDS = {
     "stopped": "stopped",
     "already_stopped": "already stopped",
     "killed": "killed",
+    "paused": "paused",
+    "already_paused": "already paused",
+    "resumed": "resumed",
     "escalated": "stopped, but only KILL ended it",
 }
 
@@ -35,7 +38,7 @@ def error_lines(error: CtlError) -> str:
     return diagnostic(error.target, error.what, error.where, error.details)
 
 
-def fault_lines(target: str, fault: Fault) -> str:
+def fault_lines(target: str | None, fault: Fault) -> str:
     return diagnostic(target, fault.what, fault.where, fault.details)
 
 
@@ -59,7 +62,8 @@ def result_lines(result: Result) -> list[str]:
     stale = f" (its {left} was stale)" if left and result.reason == "already_stopped" else ""
     took = f", {result.duration_s:.2f} s" if result.changed and not result.reason.startswith("already_") else ""
     adopted = " (adopted)" if result.reason == "already_running" and result.changed else ""
-    return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}"]
+    until = f", until {result.paused_until}" if result.paused_until else ""
+    return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}{until}"]
 
 
 def status_line(status: Status, width: int) -> str:
@@ -86,6 +90,8 @@ def status_block(status: Status) -> list[str]:
         )
         rows.append(("command", shortened(status.command or "?")))
         rows.append(("uses", _uses(status)))
+        if status.paused_since is not None:
+            rows.append(("paused", f"since {status.paused_since}, until {status.paused_until or 'it is resumed'}"))
         if status.ready is not None:
             rows.append(("ready", "yes" if status.ready else "no"))
     rows += [(claim.source, f"{claim.verdict}: {claim.why}") for claim in status.claim]
@@ -101,6 +107,11 @@ def duration(seconds: float) -> str:
         if count or (unit == "s" and not parts):
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def reason_in_words(reason: str) -> str:
+    """The reason of something that went well."""
+    return _WORDS.get(reason, reason.replace("_", " "))
 
 
 def _uses(status: Status) -> str:

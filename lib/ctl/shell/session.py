@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +12,16 @@ import msgspec
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Result, Status
 from ctl.model.service import Service
-from ctl.model.target import Target, parse_target
+from ctl.model.target import Target, parse_target, template_of
 from ctl.shell import render
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
-from ctl.system.streams import is_terminal, write_err, write_out
+from ctl.system.streams import is_interactive, is_terminal, read_line, write_err, write_out
 from ctl.verbs import many
 
 if TYPE_CHECKING:
     from ctl.shell.live import View
+    from ctl.verbs.targets import AtWork
 
 
 class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -29,11 +31,15 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     verb: str
     ok: bool
     changed: bool
-    results: Sequence[Result | Status]
+    results: Sequence[msgspec.Struct]
     errors: list[Fault] = []
 
 
 interrupts = Interrupts()
+# Verbs that do something to services: the journal tells of them, and of no others.
+_ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
+# How one operation gets to many services.
+Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
 _ENDING = ("stop", "kill", "restart")  # what is not left half done when the terminal is lost
 
 
@@ -46,35 +52,97 @@ class Session(msgspec.Struct, kw_only=True):
     as_json: bool
     quiet: bool
     verbose: bool
+    dry_run: bool = False
     view: View | None = None  # what is drawn while an operation lasts
 
-    def host(self) -> Host:
-        """Raises CtlError."""
-        return open_host(self.conf, self.run_dir, Patience(interrupts), self._say, self._say_more)
+    def host(self, settings_faults: list[CtlError] | None = None) -> Host:
+        """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
+        noted_as = self.verb if self.verb in _ACTING and not self.dry_run else None
+        patience = Patience(interrupts)
+        return open_host(self.conf, self.run_dir, patience, self._say, self._say_more, noted_as, settings_faults)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
         host = self.host()
+        return self.act_on(host, resolve(host, targets), operation)
+
+    def act_on_named_or_all(
+        self,
+        targets: Sequence[str],
+        operation: Callable[[Service, Host], Result],
+        *,
+        ask: bool,
+        spread: Spread | None = None,
+    ) -> int:
+        """`act`, where naming a template that has no instance, or nobody, is nothing to do.
+
+        With no targets: to every service that is at work and not protected. On a terminal that is asked about first.
+        """
+        host = self.host()
+        if targets:
+            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation, spread=spread)
+        from ctl.verbs.targets import at_work
+
+        found = at_work(host)
+        for name in found.protected:
+            self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
+        if ask and found.services and not self._confirmed(found, host):
+            return self.fail(CtlError("failed", "not confirmed: nothing was done"))
+        return self.act_on(host, list(found.services.values()), operation, found.unusable, spread)
+
+    def act_on(
+        self,
+        host: Host,
+        services: Sequence[Service],
+        operation: Callable[[Service, Host], Result],
+        unusable: Sequence[Result] = (),
+        spread: Spread | None = None,
+    ) -> int:
+        """Do it to all of them, side by side or as `spread` has it, and tell what became of each.
+
+        Returns the exit status.
+        """
+
         if self.verb in _ENDING:
             interrupts.outlive_terminal()
-        results = self._watched(host, resolve(host, targets), lambda service: operation(service, host))
+        for result in unusable:
+            host.note_result(result)
+        host.prepare_for(len(services))
+        results = self._watched(host, services, lambda service: operation(service, host), spread or _side_by_side)
+        results += unusable
         if self.as_json:
-            self._print_document(results, ok=all(result.ok for result in results))
+            self.print_document(results, ok=all(result.ok for result in results))
         for result in results:
             self._print_result(result)
         return exit_code([result.exit_code for result in results])
 
-    def _watched(self, host: Host, services: list[Service], operation: many.Operation) -> list[Result]:
+    def _confirmed(self, found: AtWork, host: Host) -> bool:
+        """Whether whoever sits at the terminal says yes; where nobody does, nobody is asked. Raises Interrupted."""
+        if not is_interactive():
+            return True
+        width = max(map(len, found.services))
+        for name in found.services:
+            pid = found.pids[name]
+            write_err(f"  {name:<{width}}  {'no main process' if pid is None else f'pid {pid}'}")
+        count = len(found.services)
+        these = "this service" if count == 1 else f"these {count} services"
+        write_err(f"{self.verb.capitalize()} {these}? [y/N] ", end="")
+        answer = read_line(lambda: host.pause([0], math.inf))
+        return answer.strip().lower() in ("y", "yes")
+
+    def _watched(
+        self, host: Host, services: Sequence[Service], operation: many.Operation, spread: Spread
+    ) -> list[Result]:
         """Do it to all, and where somebody waits for it at a terminal show how far it has come."""
         if self.quiet or self.as_json or not is_terminal(2):
-            return many.act_on(services, operation)
+            return spread(services, operation, host)
         from ctl.shell.live import view_of
 
         with view_of(self.verb, len(services)) as self.view:
             if self.view is None:
-                return many.act_on(services, operation)
+                return spread(services, operation, host)
             host.progress = self.view.progress
-            results = many.act_on(services, self.view.counted(operation))
+            results = spread(services, self.view.counted(operation), host)
         self.view = None
         return results
 
@@ -91,7 +159,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     def show(self, statuses: Sequence[Status], *, one_line_each: bool) -> None:
         if self.as_json:
-            self._print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
+            self.print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
             for line in render.refused_claims(status.target, status.claim):
                 self.tell(line, status.target)
@@ -109,6 +177,21 @@ class Session(msgspec.Struct, kw_only=True):
             lines = [render.status_line(status, width)] if one_line_each else render.status_block(status)
             write_out("\n".join(lines))
 
+    def print_document(self, results: Sequence[msgspec.Struct], *, ok: bool) -> None:
+        """What --json prints."""
+        changed = any(isinstance(result, Result) and result.changed for result in results)
+        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
+
+    def present(self, results: Sequence[msgspec.Struct], lines: Sequence[str], faults: Sequence[Fault]) -> None:
+        """One document, or the lines that a person reads. These hold the faults; else stderr does."""
+        if self.as_json:
+            self.print_document(results, ok=not faults)
+        if self.as_json or self.quiet:
+            for fault in faults:
+                self.tell(render.fault_lines(fault.target or "", fault), fault.target)
+        else:
+            write_out("\n".join(lines))
+
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
         self.tell(render.error_lines(error), error.target)
@@ -118,17 +201,8 @@ class Session(msgspec.Struct, kw_only=True):
             )
         return error.exit_code
 
-    def _print_document(self, results: Sequence[Result | Status], *, ok: bool) -> None:
-        changed = any(isinstance(result, Result) and result.changed for result in results)
-        self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
-
     def _print(self, document: Document) -> None:
-        try:
-            write_out(msgspec.json.encode(document).decode())
-        except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
-            import json
-
-            write_out(json.dumps(msgspec.to_builtins(document)))
+        write_out(as_json(document))
 
     def _print_result(self, result: Result) -> None:
         for line in render.refused_claims(result.target, result.claims):
@@ -154,34 +228,61 @@ class Session(msgspec.Struct, kw_only=True):
         self.tell(render.diagnostic(target, what), target, failed=False)
 
 
-def resolve(host: Host, targets: Sequence[str]) -> list[Service]:
+def _side_by_side(services: Sequence[Service], operation: many.Operation, host: Host) -> list[Result]:
+    return many.act_on(services, operation, host.note_result)
+
+
+def as_json(value: msgspec.Struct) -> str:
+    """One line of JSON."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
+        import json
+
+        return json.dumps(msgspec.to_builtins(value))
+
+
+def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -> list[Service]:
     """The services named, each once, in order. Nothing is done to any of them when one name is wrong.
 
-    Raises CtlError with every wrong name.
+    A template without an instance is an error, too, unless `none_is_fine`. Raises CtlError with every wrong name.
     """
     services: dict[str, Service] = {}
     errors: list[CtlError] = []
     for text in targets:
         try:
-            target = parse_target(text)
-            services[str(target)] = _understood(host, target)
+            for target in _meant(host, text, none_is_fine):
+                services[str(target)] = host.service(target)
         except CtlError as error:
             errors.append(error)
     if errors:
         first, *others = errors
         first.details += tuple(render.error_lines(other) for other in others)
+        note_refusal(host, first, first.target or " ".join(targets))
         raise first
     return list(services.values())
 
 
-def _understood(host: Host, target: Target) -> Service:
-    try:
-        service = host.config.service(target)
-        host.rules(service)
-    except CtlError as error:
-        error.target = str(target)
-        raise
-    return service
+def _meant(host: Host, text: str, none_is_fine: bool) -> list[Target]:
+    template = template_of(text)
+    if template is None:
+        return [parse_target(text)]
+    from ctl.verbs.targets import instances
+
+    host.config.require_template(template)
+    found = instances(host, [template])
+    if not found:
+        what = f"no instance of it is known or running; name one: {template}@ID"
+        if not none_is_fine:
+            raise CtlError("unknown_target", what, target=text)
+        host.say(text, what)
+    return found
+
+
+def note_refusal(host: Host, error: CtlError, target: str) -> None:
+    """The whole call came to nothing."""
+    where = f" ({error.where})" if error.where else ""
+    host.note(target, "refused", reason=error.reason, what=error.what + where)
 
 
 def exit_code(codes: Sequence[int]) -> int:

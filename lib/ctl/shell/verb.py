@@ -30,7 +30,13 @@ def verb(function: Callable[..., int]) -> Callable[..., int]:
         **given: Any,
     ) -> int:
         session = Session(
-            verb=function.__name__, conf=conf, run_dir=run_dir, as_json=as_json, quiet=quiet, verbose=verbose
+            verb=function.__name__,
+            conf=conf,
+            run_dir=run_dir,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+            dry_run=given.get("dry_run", False),
         )
         try:
             return function(session, *arguments, **given)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ctl.model.definition import understand
+from ctl.model.definition import instance_pattern, understand, understand_table
 from ctl.model.errors import CtlError
 from ctl.model.service import Service
 from ctl.model.suggest import did_you_mean
-from ctl.model.target import Target, parse_target
+from ctl.model.target import Target, parse_target, template_of
 from ctl.system.failure import failure
 from ctl.system.trust import require_trusted
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """ctl.toml. A relative path is relative to the conf directory."""
 
     run_dir: str | None = None
@@ -38,39 +39,80 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def service(self, target: Target) -> Service:
         """The definition of `target`, understood. Raises CtlError (unknown_target, bad_config)."""
         file = self.service_dir / target.definition
-        raw = _read_toml(file, missing=lambda: self._unknown(target))
-        return understand(raw, target, str(file), {"run_dir": str(self.run_dir), "log_dir": str(self.log_dir)})
+        return understand(self.raw(target), target, str(file), self.fill)
 
-    def service_names(self) -> list[str]:
-        """The names of all plain services, sorted."""
+    @property
+    def fill(self) -> dict[str, str]:
+        """What stands for the placeholders that are the same in every definition."""
+        return {"run_dir": str(self.run_dir), "log_dir": str(self.log_dir)}
+
+    def raw(self, target: Target) -> dict[str, Any]:
+        """The definition of `target` as parsed, not understood. Raises CtlError (unknown_target, bad_config)."""
+        file = self.service_dir / target.definition
+        return _read_toml(file, missing=lambda: self._unknown(str(target), target.definition))
+
+    def definition_files(self) -> list[Path]:
+        """What is meant as a definition, whether it can be one or not, sorted. Raises CtlError."""
         try:
-            files = [file for file in self.service_dir.iterdir() if file.suffix == ".toml"]
+            files = list(self.service_dir.iterdir())
         except OSError as error:
             what = f"{self.service_dir} cannot be read"
             raise failure(error, what, where=self.conf_source, otherwise="bad_config") from None
-        return sorted(file.stem for file in files if _is_plain(file.stem))
+        return sorted(
+            (file for file in files if file.suffix == ".toml" and not file.name.startswith(".")),
+            key=lambda file: file.stem,
+        )
 
-    def _unknown(self, target: Target) -> CtlError:
-        names = self.service_names()
+    def service_names(self) -> list[str]:
+        """The names of all plain services, sorted."""
+        return [file.stem for file in self.definition_files() if _is_plain(file.stem)]
+
+    def templates(self) -> list[str]:
+        """The names of all templates, sorted, without their @."""
+        stems = [file.stem for file in self.definition_files()]
+        return [template for stem in stems if (template := template_of(stem)) is not None]
+
+    def require_template(self, template: str) -> None:
+        """Raises CtlError (unknown_target) where there is none of this name."""
+        if template not in self.templates():
+            raise self._unknown(f"{template}@", f"{template}@.toml")
+
+    def instance_pattern(self, template: str) -> re.Pattern[str] | None:
+        """What finds in a command line which instance it is, None where that does not tell. Raises CtlError."""
+        raw = _read_toml(self.service_dir / f"{template}@.toml", missing=lambda: None)
+        return instance_pattern(raw, template, self.fill)
+
+    def _unknown(self, target: str, definition: str) -> CtlError:
+        templates = self.templates()
+        near = did_you_mean(target, [*self.service_names(), *(f"{template}@" for template in templates)])
+        if target in templates:
+            near = f"; it is a template: name an instance, {target}@ID, or all of them, {target}@"
+        elif (template := target.partition("@")[0]) in templates:
+            near = ""
+        elif "@" in target and not target.endswith("@") and (known := did_you_mean(template, templates)):
+            near = f"{known.rstrip('?')}@{target.partition('@')[2]}?"
         return CtlError(
             "unknown_target",
-            f"no such service{did_you_mean(str(target), names)}",
-            where=f"there is no {self.service_dir / target.definition}, conf directory set by {self.conf_source}",
-            target=str(target),
+            f"no such service{near}",
+            where=f"there is no {self.service_dir / definition}, conf directory set by {self.conf_source}",
+            target=target,
         )
 
 
-def load_config(conf: Path | None, run_dir: Path | None) -> Config:
+def load_config(conf: Path | None, run_dir: Path | None, faults: list[CtlError] | None = None) -> Config:
     """The directories that apply: options first, then environment, then ctl.toml, then the defaults.
 
+    With `faults`, what is wrong in ctl.toml is added to those, and the defaults stand in for it.
     Raises CtlError (bad_config).
     """
     conf_dir, conf_source = _conf_dir(conf)
     if not conf_dir.is_dir():
         raise CtlError("bad_config", f"{conf_dir} is not a directory", where=conf_source)
     require_trusted(conf_dir)
-    settings = _settings(conf_dir / "ctl.toml")
+    settings, fault = _settings(conf_dir / "ctl.toml")
     service_dir = conf_dir / settings.service_dir
+    if fault is not None and (faults is None or not service_dir.is_dir()):
+        raise fault
     if not service_dir.is_dir():
         raise CtlError(
             "bad_config",
@@ -79,6 +121,8 @@ def load_config(conf: Path | None, run_dir: Path | None) -> Config:
         )
     require_trusted(service_dir)
     run, run_source = _run_dir(run_dir, conf_dir, settings)
+    if fault is not None and faults is not None:
+        faults.append(fault)
     log_dir = conf_dir / settings.log_dir if settings.log_dir else _state("log", Path("/var/log/ctl"))
     return Config(
         conf_dir=conf_dir,
@@ -128,17 +172,16 @@ def _state(name: str, of_root: Path) -> Path:
     return Path(home, ".local/state/ctl", name)
 
 
-def _settings(file: Path) -> Settings:
-    raw = _read_toml(file, missing=lambda: None)
-    for key in raw:
-        if key not in Settings.__struct_fields__:
-            valid = ", ".join(Settings.__struct_fields__)
-            near = did_you_mean(key, Settings.__struct_fields__)
-            raise CtlError("bad_config", f"{key}: no such key{near} (valid: {valid})", where=str(file))
+def _settings(file: Path) -> tuple[Settings, CtlError | None]:
+    """What ctl.toml says, the defaults in the place of what is wrong in it, and an error that names all of that."""
+    faults: list[str] = []
     try:
-        return msgspec.convert(raw, Settings)
-    except msgspec.ValidationError as error:
-        raise CtlError("bad_config", str(error).replace("`", ""), where=str(file)) from None
+        settings = understand_table(Settings, _read_toml(file, missing=lambda: None), "", faults) or Settings()
+    except CtlError as error:
+        return Settings(), error
+    if not faults:
+        return settings, None
+    return settings, CtlError("bad_config", faults[0], where=str(file), details=tuple(faults[1:]))
 
 
 def _read_toml(file: Path, missing: Any) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from ctl.system.procfs import Gone
 
 SHELL: Final = "/bin/sh"
 NAME: Final = "ctl-gate"  # what the shell calls itself in its messages
-OPENED: Final = b"open\n"
-COMMAND: Final = (SHELL, "-c", 'IFS= read -r gate && [ "$gate" = open ] && exec "$@" </dev/null', NAME)
+# It reads "open", and where ctl has raised its own limit of descriptors, the one that the service is to have.
+_SCRIPT: Final = (
+    'read -r gate soft && [ "$gate" = open ] && { [ -z "$soft" ] || ulimit -Sn "$soft"; } && exec "$@" </dev/null'
+)
+COMMAND: Final = (SHELL, "-c", _SCRIPT, NAME)
 
 
 LATE_COMMAND: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("late_gate.py")))

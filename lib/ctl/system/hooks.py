@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from ctl.model.program import Program
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
-from ctl.system import procfs
+from ctl.system import descriptors, procfs
 from ctl.system.environment import new_run_id
 from ctl.system.members import Members
 from ctl.system.pidfd import open_pidfd
@@ -78,6 +78,7 @@ def _launch(
         # sh ignores HUP in what it runs in the background, and Python XFSZ: neither is meant for the command.
         for signum in (signal.SIGHUP, signal.SIGXFSZ):
             signal.signal(signum, signal.SIG_DFL)
+        descriptors.restore()
         # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
         become_user(program.account, program.umask)
 

@@ -5,23 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ctl.model.errors import CtlError
-from ctl.model.identity import LARGEST_PID
+from ctl.model.errors import CtlError, Reason
+from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.match import Marker, Rules
+from ctl.model.outcome import Result
+from ctl.model.pause import Pause
 from ctl.model.program import Account, Program
 from ctl.model.service import Service, Start
-from ctl.system import lock, procfs, wait
+from ctl.model.target import Target
+from ctl.system import descriptors, lock, procfs, table, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle
 from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
+from ctl.system.sharing import Shared
 from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
+
+if TYPE_CHECKING:
+    from ctl.model.event import Kind
+    from ctl.system.journal import Journal
+    from ctl.system.shortlist import Shortlist
+    from ctl.system.watch import Watch
 
 Say = Callable[[str, str], None]  # told (target, one line)
 
@@ -44,7 +55,13 @@ class Host:
     """This machine, as one ctl sees it."""
 
     def __init__(
-        self, config: Config, patience: Patience, say: Say, say_more: Say, progress: Progress = _unwatched
+        self,
+        config: Config,
+        patience: Patience,
+        say: Say,
+        say_more: Say,
+        journal: Journal | None = None,
+        progress: Progress = _unwatched,
     ) -> None:
         self.config = config
         self.patience = patience
@@ -52,10 +69,63 @@ class Host:
         self.say_more = say_more  # what only someone who looks closely will
         self.progress = progress  # what someone who watches sees now, and no longer
         self.records = Records(config.run_dir, config.run_source, patience)
+        self._journal = journal
+        self._shortlist: Shared[Shortlist] | None = None
+
+    def pause_of(self, service: Service, main: Handle) -> Pause | None:
+        """The pause that is on record of this very main process."""
+        found = self.records.read_pause(service.name)
+        return found if found is not None and same_process(found.identity, main.identity) else None
+
+    def watch_records(self) -> Watch:
+        """What tells that a record, pid file or pause of any target has changed. Raises CtlError."""
+        from ctl.system.watch import Watch
+
+        self.records.prepare()
+        try:
+            watch = Watch()
+            watch.add(self.config.run_dir)
+        except OSError as error:
+            raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
+        return watch
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
-        return Host(self.config, self.patience.longer(), self.say, self.say_more, self.progress)
+        other = copy(self)
+        other.patience = self.patience.longer()
+        other.records = Records(self.config.run_dir, self.config.run_source, other.patience)
+        return other
+
+    def prepare_for(self, targets: int) -> None:
+        """Have so many targets acted on side by side: what they ask about the process table is read once for all."""
+        if targets > 1:
+            from ctl.system.shortlist import Shortlist
+
+            descriptors.prepare_for(targets)
+            self._shortlist = Shared(Shortlist)
+
+    def scan(self, rules: Rules) -> table.Scan:
+        """Who satisfies these rules now."""
+        return table.scan(rules, None if self._shortlist is None else self._shortlist.get().candidates(rules))
+
+    def note(
+        self,
+        target: str,
+        event: Kind,
+        *,
+        identity: Identity | None = None,
+        signal: str | None = None,
+        reason: Reason | None = None,
+        what: str | None = None,
+    ) -> None:
+        """Write an event to the journal, where this ctl keeps one. Never raises, never waits."""
+        if self._journal is not None:
+            self._journal.note(target, event, identity=identity, signal=signal, reason=reason, what=what)
+
+    def note_result(self, result: Result) -> None:
+        """Write what became of one target to the journal, in the same way."""
+        if self._journal is not None:
+            self._journal.note_result(result)
 
     @contextmanager
     def locked_to_start(self, target: str, verb: str, timeout: float) -> Iterator[None]:
@@ -77,6 +147,16 @@ class Host:
         mend = f"--lock-timeout waits longer, ctl kill {target} cuts it short"
         return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait, mend)
 
+    def service(self, target: Target) -> Service:
+        """The service, with all that its definition refers to on this host. Raises CtlError that names the target."""
+        try:
+            service = self.config.service(target)
+            self.rules(service)
+        except CtlError as error:
+            error.target = str(target)
+            raise
+        return service
+
     def rules(self, service: Service) -> Rules:
         """The service's match rules on this host. Raises CtlError (bad_config) for a user that does not exist.
 
@@ -91,8 +171,12 @@ class Host:
 
     def marker(self, service: Service) -> Marker:
         """What the environment of its processes says."""
-        run_dir = os.fsencode(self._real_run_dir()).decode(errors=procfs.NOT_UTF8)
-        return Marker(service.name, run_dir)
+        return Marker(service.name, self.marked_run_dir)
+
+    @property
+    def marked_run_dir(self) -> str:
+        """The run directory as the environment of a process shows it."""
+        return os.fsencode(self._real_run_dir()).decode(errors=procfs.NOT_UTF8)
 
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""
@@ -174,8 +258,20 @@ class Host:
         return wait.all_ended([handle.fd for handle in handles], deadline, self.patience)
 
 
-def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: Say, say_more: Say) -> Host:
-    """The host with its configuration. Raises CtlError, which is fatal: without these no target has a meaning."""
+def open_host(
+    conf: Path | None,
+    run_dir: Path | None,
+    patience: Patience,
+    say: Say,
+    say_more: Say,
+    noted_as: str | None = None,
+    settings_faults: list[CtlError] | None = None,
+) -> Host:
+    """The host with its configuration; what is done to it is noted as done by the verb `noted_as`.
+
+    With `settings_faults`, what is wrong in ctl.toml is added to those, and the defaults stand in for it. Raises
+    CtlError, which is fatal: without these no target has a meaning.
+    """
     try:
         shown = os.readlink("/proc/self")
     except OSError:
@@ -183,14 +279,22 @@ def open_host(conf: Path | None, run_dir: Path | None, patience: Patience, say: 
     if shown != str(os.getpid()):
         raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
     try:
-        config = load_config(conf, run_dir)
+        config = load_config(conf, run_dir, settings_faults)
         there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
         if not there.is_dir():
             raise CtlError("bad_config", f"{config.run_dir} is not a directory", where=config.run_source)
         require_trusted(config.run_dir)
     except OSError as error:
         raise failure(error, f"cannot use {error.filename}", otherwise="bad_config") from None
-    return Host(config, patience, say, say_more)
+    return Host(config, patience, say, say_more, _journal(config, noted_as, say_more))
+
+
+def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
+    if verb is None:
+        return None
+    from ctl.system.journal import Journal
+
+    return Journal(config.log_dir, config.run_dir, verb, lambda what: say_more("", what))
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:

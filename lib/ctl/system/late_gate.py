@@ -23,8 +23,11 @@ def main() -> None:
     os.setgroups(surroundings["groups"])
     os.setgid(surroundings["gid"])
     os.setuid(surroundings["uid"])
-    if stdin.readline() != b"open\n":
+    words = stdin.readline().split()
+    if words[:1] != [b"open"]:
         sys.exit(1)
+    for soft in words[1:]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -7,7 +7,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from ctl.model.errors import CtlError
@@ -67,9 +67,50 @@ def purpose_held(path: Path) -> str | None:
         return None
     try:
         # Who holds it has signed it. /proc/locks is a list of all the host's, and dear.
-        return purpose if (purpose := _signed(fd)) and _holding_pid(fd) is not None else None
+        return purpose if (purpose := _signed(fd)) and _holding_pid(os.fstat(fd)) is not None else None
     finally:
         os.close(fd)
+
+
+def holder(path: Path) -> tuple[str | None, int] | None:
+    """The verb and the pid of the ctl that holds the lock now, None where none does that our pid namespace shows.
+
+    The verb is None where this user may not read the file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except PermissionError:
+        with suppress(OSError):
+            pid = _holding_pid(path.lstat())
+            return None if pid is None else (None, pid)
+        return None
+    except OSError:
+        return None
+    try:
+        pid = _holding_pid(os.fstat(fd))
+        return None if pid is None else (_signed(fd) or None, pid)
+    finally:
+        os.close(fd)
+
+
+def obstacle(path: Path) -> CtlError | None:
+    """What `locked` would raise because this user may not lock it. Neither makes the file nor takes the lock."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except FileNotFoundError:
+        if not path.parent.exists() or os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+            return None
+        return None if os.statvfs(path.parent).f_flag & os.ST_RDONLY else _forbidden(path)
+    except PermissionError:
+        return _forbidden(path)
+    except OSError:
+        return None
+    return None
+
+
+def _forbidden(path: Path) -> CtlError:
+    what = "not allowed to lock this service; try again as its owner or root"
+    return CtlError("permission_denied", what, where=str(path))
 
 
 def _open(path: Path) -> int | None:
@@ -82,9 +123,7 @@ def _open(path: Path) -> int | None:
         if error.errno in _ABSENT:
             return None
         if isinstance(error, PermissionError):
-            raise CtlError(
-                "permission_denied", "not allowed to lock this service; try again as its owner or root", where=str(path)
-            ) from None
+            raise _forbidden(path) from None
         raise CtlError("failed", f"cannot lock: {error.strerror}", where=str(path)) from None
 
 
@@ -130,13 +169,12 @@ def _signed(fd: int) -> str:
 
 
 def _holder_of(fd: int, path: Path) -> str:
-    pid = _holding_pid(fd)
+    pid = _holding_pid(os.fstat(fd))
     return f"ctl {_signed(fd)} (pid {pid})" if pid is not None else "another ctl"
 
 
-def _holding_pid(fd: int) -> int | None:
+def _holding_pid(found: os.stat_result) -> int | None:
     """The process that holds a lock on this file, as far as our pid namespace shows it."""
-    found = os.fstat(fd)
     file_id = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     for line in procfs.read_locks():
         fields = line.split()

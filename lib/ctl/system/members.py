@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from ctl.system import procfs, table
+from ctl.system import procfs
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
+from ctl.system.reading import Reading, read_processes
+from ctl.system.wait import now
+
+_LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
 
 
 class Members:
@@ -31,41 +36,59 @@ class Members:
         # Each session that a main process leads, with the last clock tick that ended while that was alive.
         self._alive_at: dict[int, int] = {}
         self._known: dict[int, Handle] = {}
-        self._never = table.lineage() | {1}
 
     def known(self) -> list[Handle]:
         """The living members found so far, the oldest first."""
         self._forget_ended()
         return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
 
-    def refresh(self) -> list[Handle]:
-        """The living members now. They include neither the main processes nor ctl and its ancestors."""
+    def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
+        """The living members now. They include neither the main processes nor ctl and its ancestors.
+
+        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new.
+        """
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
             return []
         self._note_sessions()
-        looked_at: set[int] = set()
-        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody is new.
-        while strangers := self._younger_strangers(looked_at):
-            self._join_relatives(strangers)
-            for pid in [pid for pid, stat in strangers.items() if self._carries_run_id(pid, stat)]:
-                del strangers[pid]
-                self._join(pid)
-            self._join_relatives(strangers)  # those of the ones that only the run id showed
-            if self._known:
-                break
+        known_before = set(self._known) if to_the_last else set()
+        until = now() + _LOOKS_FOR
+        reading = read_processes()
+        self._join_all(reading)
+        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has come
+        # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
+        is_over = False
+        while not is_over and not self._known.keys() - known_before and now() < until:
+            again = read_processes()
+            self._join_all(again)
+            has_ended = self._forget_ended()
+            is_over = not has_ended and not again.has_strangers_since(reading.number, self._variable, self._since)
+            reading = again
         return self.known()
+
+    def kinship(self, member: Handle) -> list[str]:
+        """How this member is known, now: parent, session, run id. Empty where what proved it has ended since."""
+        return [
+            how
+            for how, holds in (
+                (f"child of pid {member.stat.ppid}", self._has_parent_here(member)),
+                (f"session of pid {member.stat.session}", self._in_session(member)),
+                ("carries the run id", self._carries_run_id(member.pid, member.stat)),
+            )
+            if holds
+        ]
 
     def close(self) -> None:
         for handle in self._known.values():
             handle.close()
         self._known.clear()
 
-    def _forget_ended(self) -> None:
-        for pid, handle in list(self._known.items()):
-            if handle.is_gone:
-                handle.close()
-                del self._known[pid]
+    def _forget_ended(self) -> bool:
+        """Returns whether any has."""
+        ended = [pid for pid, handle in self._known.items() if handle.is_gone]
+        for pid in ended:
+            self._known.pop(pid).close()
+        return bool(ended)
 
     def _note_sessions(self) -> None:
         for main in self._mains:
@@ -73,31 +96,34 @@ class Members:
             if main.stat.session == main.pid and not main.is_gone:
                 self._alive_at[main.pid] = tick
 
-    def _younger_strangers(self, looked_at: set[int]) -> dict[int, Stat]:
-        """Who could be a member and was not looked at before: nothing that a process started is older than itself."""
-        passed_over = self._never | self._known.keys() | {main.pid for main in self._mains if not main.is_gone}
-        strangers: dict[int, Stat] = {}
-        for pid in procfs.pids():
-            if pid in passed_over or pid in looked_at:
-                continue
-            looked_at.add(pid)
-            try:
-                stat = procfs.read_stat(pid)
-            except (Gone, Forbidden):
-                continue
-            if stat.start_ticks >= self._since and not stat.is_kernel_thread:
-                strangers[pid] = stat
-        return strangers
+    def _join_all(self, reading: Reading) -> None:
+        rejected: set[int] = set()
+        self._join_relatives(reading, rejected)
+        if self._run_ids:
+            self._join_each(reading.carriers(self._run_ids, self._variable, self._since), reading, rejected)
+            self._join_relatives(reading, rejected)  # those of the ones that only the run id showed
 
-    def _join_relatives(self, strangers: dict[int, Stat]) -> None:
+    def _join_relatives(self, reading: Reading, rejected: set[int]) -> None:
         """Let all descendants and all of the session join, generation by generation."""
         joined = True
         while joined:
             family = {handle.pid for handle in (*self._mains, *self._known.values())}
-            found = [pid for pid, stat in strangers.items() if stat.ppid in family or stat.session in self._alive_at]
-            for pid in found:
-                del strangers[pid]
-            joined = sum(self._join(pid) for pid in found) > 0
+            joined = self._join_each(reading.relatives(family, self._alive_at), reading, rejected)
+
+    def _join_each(self, pids: set[int], reading: Reading, rejected: set[int]) -> bool:
+        """Let those join who prove to be members. Returns whether anybody did.
+
+        Nothing that a process started is older than itself; and nothing of ctl's own lineage is a member.
+        """
+        passed_over = rejected | reading.lineage | {1} | self._known.keys()
+        passed_over |= {main.pid for main in self._mains if not main.is_gone}
+        joined = False
+        for pid in pids - passed_over:
+            if reading.stats[pid].start_ticks >= self._since and self._join(pid):
+                joined = True
+            else:
+                rejected.add(pid)
+        return joined
 
     def _join(self, pid: int) -> bool:
         """Judge the process again with an open handle, and keep that where it is a member."""

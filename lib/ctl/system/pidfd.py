@@ -53,6 +53,14 @@ class Handle:
         """Whether the kernel would let us signal it."""
         return _may_signal(self.fd)
 
+    def defaults_to(self, name: str) -> bool | None:
+        """Whether the signal would have its default action, since nobody there expects it; None where unknown."""
+        try:
+            defaults = procfs.defaults_to(self.pid, signal_number(name))
+        except Gone:
+            return None
+        return None if self.is_gone else defaults
+
     def state(self) -> str:
         """Its state's letter (proc_pid_stat(5)) now; Z where it has ended."""
         try:
@@ -61,6 +69,14 @@ class Handle:
             return "Z"
         except procfs.Forbidden:
             return "?"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is held by SIGSTOP or the like, all of it."""
+        try:
+            return not self.is_gone and procfs.is_stopped(self.pid)
+        except Gone:
+            return False
 
     def close(self) -> None:
         os.close(self.fd)

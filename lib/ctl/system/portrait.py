@@ -58,9 +58,9 @@ def epoch_of(ticks: int) -> float:
     return wall_clock() - since_boot + ticks / procfs.TICKS_PER_SECOND
 
 
-def rfc3339(instant: float) -> str:
-    """Local time with its offset, to the second."""
-    return datetime.fromtimestamp(instant).astimezone().isoformat(timespec="seconds")
+def rfc3339(instant: float, precision: str = "seconds") -> str:
+    """Local time with its offset, to the second or as `precision` says in the words of datetime.isoformat()."""
+    return datetime.fromtimestamp(instant).astimezone().isoformat(timespec=precision)
 
 
 def rfc3339_now() -> str:

@@ -5,6 +5,7 @@ See proc(5) and its pages proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -49,6 +50,11 @@ class Stat(NamedTuple):
         return bool(self.flags & PF_KTHREAD)
 
 
+def own_pid() -> int:
+    """That of this very process."""
+    return os.getpid()
+
+
 def pids() -> Iterator[int]:
     """Every process that /proc shows."""
     for name in os.listdir("/proc"):
@@ -79,6 +85,11 @@ def read_argv(pid: int) -> list[str] | None:
     """Its arguments now, which it may have overwritten. Empty for a kernel thread and a zombie. Raises Gone."""
     raw = _read_cmdline(pid)
     return None if raw is None else _argv_of(raw)
+
+
+def read_raw_arguments(pid: int) -> bytes | None:
+    """Its arguments as the kernel hands them out, each ended by a NUL. Raises Gone."""
+    return _read_cmdline(pid)
 
 
 def read_command_line(pid: int) -> str | None:
@@ -150,6 +161,26 @@ def in_our_pid_namespace(pid: int) -> bool:
     return len(_status_field(pid, b"NSpid")) == 1
 
 
+def defaults_to(pid: int, number: int) -> bool | None:
+    """Whether a signal would have its default action: it is neither caught, ignored nor blocked, proc_pid_status(5).
+
+    Of what is blocked its first thread is asked. None where it cannot be told. Raises Gone.
+    """
+    try:
+        masks = [int(_status_field(pid, name)[0], 16) for name in (b"SigCgt", b"SigIgn", b"SigBlk")]
+    except Forbidden:
+        return None
+    if any(mask >> (number - 1) & 1 for mask in masks):
+        return False
+    return None if _awaits_signals(pid) else True
+
+
+def _awaits_signals(pid: int) -> bool:
+    """Whether a thread is in sigwait(3): what it waits for is shown as not blocked for as long as it does."""
+    threads = itertools.chain([pid], _other_threads(pid))
+    return any(b"sigtimedwait" in (_read(f"/proc/{pid}/task/{thread}/wchan") or b"") for thread in threads)
+
+
 def count_descendants(pid: int) -> int | None:
     """How many processes descend from it, None where the kernel does not list children (CONFIG_PROC_CHILDREN).
 
@@ -174,6 +205,23 @@ def ticks_now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether all its threads are stopped, by a signal or a tracer: state T or t, proc_pid_stat(5). Raises Gone.
+
+    A process that is being stopped shows T as soon as its first thread is; others may still be on their way.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        raise Gone(pid) from None
+    states = []
+    for thread in threads:
+        with contextlib.suppress(Gone):
+            states.append((_read(f"/proc/{pid}/task/{thread}/stat") or b") ?").rpartition(b") ")[2][:1])
+    living = [state for state in states if state not in (b"Z", b"X")]
+    return bool(living) and all(state in (b"T", b"t") for state in living)
+
+
 def parents(pid: int) -> Iterator[int]:
     """The parent of `pid`, its parent, and so on up to pid 1."""
     seen: set[int] = set()
@@ -185,6 +233,16 @@ def parents(pid: int) -> Iterator[int]:
             return
         if pid > 0:
             yield pid
+
+
+def read_cgroups(pid: int) -> list[str]:
+    """The paths of its control groups, cgroups(7), that of the unified hierarchy or of systemd's own first.
+
+    Empty where they may not be read. Raises Gone.
+    """
+    lines = [line.split(":", 2) for line in (_read(f"/proc/{pid}/cgroup") or b"").decode(errors=NOT_UTF8).splitlines()]
+    paths = sorted((controllers not in ("", "name=systemd"), path) for _, controllers, path in lines)
+    return [path for _, path in paths]
 
 
 def read_locks() -> list[str]:

@@ -14,6 +14,7 @@ import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.identity import LARGEST_PID, Identity, same_process
+from ctl.model.pause import Pause
 from ctl.model.record import Record
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
@@ -57,6 +58,45 @@ class Records:
 
     def lock_file(self, target: str) -> Path:
         return self.run_dir / f"{target}.lock"
+
+    def names(self) -> set[str]:
+        """Every target of which a record or pid file is there, whatever it says."""
+        try:
+            files = list(self.run_dir.iterdir())
+        except OSError:
+            return set()
+        return {file.stem for file in files if file.suffix in (".json", ".pid") and not file.name.startswith(".")}
+
+    def pause_file(self, target: str) -> Path:
+        return self.run_dir / f"{target}.paused"
+
+    def read_pause(self, target: str) -> Pause | None:
+        """The pause that is on record, None where there is none, or none that is believable."""
+        try:
+            content = _read(self.pause_file(target), _RECORD_LIMIT, {0, os.geteuid()})
+            pause = msgspec.json.decode(content[0], type=Pause) if content is not None else None
+        except (Refused, Unreadable, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return pause if pause is not None and pause.target == target else None
+
+    def write_pause(self, pause: Pause) -> None:
+        """Raises CtlError."""
+        try:
+            _replace(self.pause_file(pause.target), msgspec.json.encode(pause) + b"\n")
+        except OSError as error:
+            what = "cannot write down that it is paused"
+            raise failure(error, what, where=str(self.pause_file(pause.target)), target=pause.target) from None
+
+    def remove_pause(self, target: str) -> bool:
+        """Returns whether there was one. Raises CtlError."""
+        if not os.path.lexists(self.pause_file(target)):
+            return False  # asked first: of a read-only file system unlink(2) says so before it looks for the file
+        try:
+            self.pause_file(target).unlink(missing_ok=True)
+        except OSError as error:
+            what = "cannot remove what says that it is paused"
+            raise failure(error, what, where=str(self.pause_file(target)), target=target) from None
+        return True
 
     def prepare(self) -> None:
         """Make the run directory. Raises CtlError."""
@@ -215,16 +255,17 @@ def _read(path: Path, limit: int, owners: set[int]) -> tuple[bytes, float] | Non
         raise Refused(f"cannot be read: {error.strerror}") from None
     try:
         found = os.fstat(fd)
-        _require_ours(path, found, limit, owners)
+        require_ours(path, found, limit, owners)
         return os.read(fd, limit + 1), found.st_mtime
     finally:
         os.close(fd)
 
 
-def _require_ours(path: Path, found: os.stat_result, limit: int, owners: set[int]) -> None:
+def require_ours(path: Path, found: os.stat_result, limit: int | None, owners: set[int]) -> None:
+    """Refuse what is no regular file of at most `limit` bytes, or what others may have put there. Raises Refused."""
     if not stat.S_ISREG(found.st_mode):
         raise Refused(f"is {_kind(found.st_mode)}, not a regular file")
-    if found.st_size > limit:
+    if limit is not None and found.st_size > limit:
         raise Refused(f"is {found.st_size} bytes long; a file of this kind has at most {limit}")
     if found.st_mode & stat.S_IWOTH:
         raise Refused(

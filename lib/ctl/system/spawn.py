@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from ctl.model.errors import CtlError
 from ctl.model.program import Account, Program
-from ctl.system import gate
+from ctl.system import descriptors, gate
 from ctl.system.environment import DEFAULT_PATH
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
@@ -31,14 +31,17 @@ from ctl.system.pidfd import Handle, open_handle
 class Gated:
     """A child behind the gate."""
 
-    def __init__(self, child: subprocess.Popen[bytes], handle: Handle, opener: int) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], handle: Handle, opener: int, soft_descriptors: int | None
+    ) -> None:
         self.handle = handle
+        self._descriptors = soft_descriptors
         self._child = child
         self._opener: int | None = opener
 
     def open(self) -> None:
         """Let the child become the service. A child that was killed meanwhile is found by its handle."""
-        self.tell(gate.OPENED)
+        self.tell(b"open\n" if self._descriptors is None else b"open %d\n" % self._descriptors)
         self._close()
 
     def tell(self, line: bytes) -> None:
@@ -122,7 +125,7 @@ def _behind(command: tuple[str, ...], program: Program, account: Account | None,
         if handle is None:
             status = child.wait()
             raise CtlError("not_ready" if status < 0 else "exec_failed", f"{_ended(status)} while starting")
-        return Gated(child, handle, opener)
+        return Gated(child, handle, opener, None if "nofile" in program.limits else descriptors.given())
     except BaseException:
         os.close(opener)
         child.wait()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
+from collections.abc import Callable
 
 
 def open_missing() -> None:
@@ -29,11 +31,53 @@ def write_out(text: str) -> None:
         sys.stdout.write(text + "\n")
 
 
-def write_err(text: str) -> None:
+def write_err(text: str, end: str = "\n") -> None:
     """A diagnostic. Where nobody can be told, what has been done is still true."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(text + end)
         sys.stderr.flush()
+
+
+def is_interactive() -> bool:
+    """Whether somebody sits there who can be asked: a terminal to read the answer from, and one for the question."""
+    return os.isatty(0) and os.isatty(2)
+
+
+def read_line(wait: Callable[[], object]) -> str:
+    """What is typed up to Enter, empty at the end of the input. `wait` returns when there is something to read."""
+    typed = b""
+    with contextlib.suppress(OSError):
+        while not typed.endswith(b"\n"):
+            wait()
+            if not (part := os.read(0, 4096)):
+                break
+            typed += part
+    return typed.decode(errors="replace")
+
+
+def write_now(content: bytes) -> bool:
+    """A part of a result that somebody waits for, as it is. Returns whether there is still anyone who could read it."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError:
+        return False
+    return True
+
+
+def told_of_hangup() -> list[int]:
+    """What to poll to notice that the reader of stdout has gone away, before the next line would meet that.
+
+    poll(2) reports POLLERR for the writing end of a pipe without a reader, whatever it is asked for.
+    """
+    import fcntl
+
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(1).st_mode)
+        return [1] if is_pipe and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY else []
+    except OSError:
+        return []
 
 
 def flush_stdout() -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ctl.model.match import Rules
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
@@ -16,6 +18,7 @@ from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
+Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated"]
 
 
 class Scan(NamedTuple):
@@ -31,13 +34,16 @@ def lineage() -> frozenset[int]:
     return frozenset({os.getpid(), *procfs.parents(os.getpid())})
 
 
-def scan(rules: Rules) -> Scan:
-    """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces."""
+def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
+    """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces.
+
+    With `candidates` only those: it is known of the others that they do not satisfy the rules.
+    """
     matching: list[Handle] = []
     unknown: list[int] = []
     callers: set[int] = set()
     never = lineage() | {1}
-    for pid in procfs.pids():
+    for pid in procfs.pids() if candidates is None else candidates:
         if pid in never or not _may_be(pid, rules.uid):
             continue
         try:
@@ -64,6 +70,31 @@ def scan(rules: Rules) -> Scan:
     return Scan(matching, unknown, hidden)
 
 
+def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> set[str]:
+    """The instances of these templates that any process claims to be, by what ctl put into its environment or by argv.
+
+    A claim is no proof: each is still to be located.
+    """
+    claimed: set[str] = set()
+    never = lineage() | {1}
+    for pid in procfs.pids():
+        if pid in never:
+            continue
+        look = ProcessLook(pid)
+        try:
+            marker = look.marker
+            if marker is not None and marker.run_dir == run_dir and marker.target.partition("@")[0] in patterns:
+                claimed.add(marker.target)
+            line = look.command_line
+        except Gone:
+            continue
+        for template, pattern in patterns.items():
+            found = pattern.search(line) if pattern is not None and line else None
+            if found is not None:
+                claimed.add(f"{template}@{found['instance']}")
+    return {target for target in claimed if "@" in target}
+
+
 def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     """An open handle on the process and whether it can be a main process under these rules. Raises Gone."""
     try:
@@ -73,7 +104,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     if handle is None:
         raise Gone(pid)
     try:
-        if handle.stat.is_kernel_thread or not procfs.in_our_pid_namespace(pid) or _is_ctl_at_work(pid):
+        if exclusion(handle) is not None:
             verdict: Verdict = NO
         else:
             verdict = rules.verdict(ProcessLook(pid))
@@ -90,14 +121,36 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     return handle, verdict
 
 
-def _is_ctl_at_work(pid: int) -> bool:
-    return _arguments_of_ctl(pid) is not None or is_gated(pid)
+def exclusion(handle: Handle) -> Exclusion | None:
+    """Why the process is nobody's main process, whatever the rules say; None where it can be one.
+
+    Raises Gone or Forbidden.
+    """
+    if handle.stat.is_kernel_thread:
+        return "kernel_thread"
+    if not procfs.in_our_pid_namespace(handle.pid):
+        return "other_pid_namespace"
+    if _arguments_of_ctl(handle.pid) is not None:
+        return "another_ctl"
+    return "gated" if is_gated(handle.pid) else None
+
+
+def callers_of_ctl(rules: Rules) -> dict[int, int]:
+    """Who called another ctl that these rules fit, so that `scan` leaves it out: its pid, and that of the ctl."""
+    callers: dict[int, int] = {}
+    for pid in procfs.pids():
+        try:
+            if rules.verdict(ProcessLook(pid)) != NO and (arguments := _arguments_of_ctl(pid)) is not None:
+                callers |= dict.fromkeys(_callers_of(pid, arguments), pid)
+        except Gone:
+            continue
+    return callers
 
 
 def _arguments_of_ctl(pid: int) -> list[str] | None:
     """What another ctl was called with, None where the process is no ctl. Its argv holds the names of services."""
     argv = procfs.read_argv(pid) or []
-    own = _own_program()
+    own = own_program()
     if own and argv[: len(own)] == own:
         return argv[len(own) :]
     if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
@@ -120,7 +173,7 @@ def _callers_of(pid: int, arguments: list[str]) -> set[int]:
 
 
 @cache
-def _own_program() -> list[str]:
+def own_program() -> list[str]:
     """Our interpreter, its options and our script: our argv without what we were called with."""
     own = procfs.read_argv(os.getpid()) or []
     return own[: len(own) - len(sys.argv[1:])]

@@ -61,6 +61,7 @@ class Ending:
         """Each step to the main processes. Returns those that are left."""
         for index, (signal, end) in enumerate(self._schedule.timeline()):
             self._send(self._mains, signal)
+            self._let_go_on(self._members.known())
             if self._wait(self._mains, self._began + end, signal, self._schedule.after(index)):
                 break
             if self._all_refused(_alive(self._mains)):
@@ -110,15 +111,29 @@ class Ending:
         return self._deadline
 
     def _send(self, handles: Iterable[Handle], signal: str | None) -> None:
+        delivered: list[Handle] = []
         for handle in handles if signal is not None else ():
             if handle.pid in self._refused:
                 continue
             try:
                 if handle.send(signal or ""):
                     self.signals.append(Signalled(handle.pid, signal or "", round(now() - self._began, 3)))
+                    delivered.append(handle)
             except CtlError as error:
                 self._refused.add(handle.pid)
                 self.faults.append(Fault.of(error))
+        for handle in delivered:  # once all have been sent: none of them waits for a disk
+            self._host.note(self._target, "signal", identity=handle.identity, signal=signal)
+
+    def _let_go_on(self, members: list[Handle]) -> None:
+        """A main process that has been told to end may wait for its children to: that needs them to be running."""
+        for member in members:
+            if member.is_stopped and member.pid not in self._refused:
+                try:
+                    member.send("CONT")
+                except CtlError as error:
+                    self._refused.add(member.pid)
+                    self.faults.append(Fault.of(error))
 
     def _all_refused(self, handles: list[Handle]) -> bool:
         return bool(handles) and all(handle.pid in self._refused for handle in handles)

@@ -23,13 +23,11 @@ from ctl.system.probe import Attempt, Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import ask
+from ctl.verbs.asking import ask, pauses
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
 
-_FIRST_PAUSE = 0.02  # seconds between two probes, doubled up to
-_LONGEST_PAUSE = 0.25
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
@@ -70,10 +68,12 @@ class Launch:
                 program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
             answered_before = self._answers_already()
             self._spawn_recorded(program)
+            self._host.note(self._service.name, "spawned", identity=self._main.identity)
             self._gated.open()
             try:
                 self._become_ready(self._probe(program), answered_before)
                 self._update(msgspec.structs.replace(self._record, ready=True))
+                self._host.note(self._service.name, "ready", identity=self._main.identity)
             except BaseException as error:
                 self._take_down(error)
                 raise
@@ -151,7 +151,7 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        pause, why = _FIRST_PAUSE, "there was no time for a probe"
+        backoff, why = pauses(), "there was no time for a probe"
         self._tell(self._deadline)
         while now() < self._deadline:
             attempt = Attempt(probe, self._deadline - now())
@@ -165,8 +165,7 @@ class Launch:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._tell(self._deadline, why)
-            self._watch((), min(now() + pause, self._deadline))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._watch((), min(now() + next(backoff), self._deadline))
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _await_message(self, notify: NotifySocket) -> None:
@@ -205,7 +204,7 @@ class Launch:
 
     def _find_daemon(self) -> None:
         """Look for the daemon by its pid file, the match rules or the marker until it is there."""
-        pause, appears_by = _FIRST_PAUSE, now() + _APPEARS_WITHIN
+        backoff, appears_by = pauses(), now() + _APPEARS_WITHIN
         self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
             problem = "left no process behind"
@@ -223,8 +222,7 @@ class Launch:
                     problem = located.doubt.what
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
-            self._host.pause((), min(now() + pause, self._deadline))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._host.pause((), min(now() + next(backoff), self._deadline))
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ctl.model.errors import CtlError, Reason
@@ -21,7 +22,6 @@ from ctl.system.records import BarePid, Refused, Unreadable
 
 # A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
 _CLOCK_ERROR = 0.02
-_ELSEWHERE = "is about another pid namespace"
 
 
 class Located(NamedTuple):
@@ -54,25 +54,27 @@ def locate(service: Service, host: Host, given_pid: int | None = None) -> Locate
     process, permission_denied or identity_unknown where `given_pid` cannot be judged.
     """
     rules = host.rules(service)
-    record, claim, handle = _by_record(service, host)
+    record, claim, handle = by_record(service, host)
     claims = [claim] if claim else []
     if given_pid is not None:
         return _given(given_pid, service, host, rules, record, handle, claims)
     if handle is not None:
         others = _others(service, host, rules, handle) if service.has_rules and service.match.max > 1 else []
         return Located([handle, *others], claims, record, "record", None)
-    for claim, handle in _bare_claims(service, host, rules, record):
+    for claim, handle in bare_claims(service, host, rules, record):
         claims.append(claim)
         if handle is not None:
             return Located([handle], claims, record, claim.source, None)
     return _by_table(service, host, rules, record, claims)
 
 
-def _by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None, Handle | None]:
+def by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None, Handle | None]:
+    """What the record says, judged, with an open handle where it holds."""
     where = str(host.records.record_file(service.name))
 
-    def claim(verdict: ClaimVerdict, why: str, pid: int | None = None) -> Claim:
-        return Claim(source="record", where=where, pid=pid, verdict=verdict, why=why)
+    def claim(verdict: ClaimVerdict, why: str, pid: int | None = None, doubt: Reason = "permission_denied") -> Claim:
+        of_unknown = doubt if verdict == "unknown" else None
+        return Claim(source="record", where=where, pid=pid, verdict=verdict, why=why, doubt=of_unknown)
 
     try:
         record = host.records.read(service.name)
@@ -83,7 +85,8 @@ def _by_record(service: Service, host: Host) -> tuple[Record | None, Claim | Non
     if record is None:
         return None, None, None
     verdict, why, handle = _still_there(record)
-    return record, claim(verdict, why, record.identity.pid), handle
+    doubt: Reason = "permission_denied" if record.identity.pid_ns == pid_namespace() else "identity_unknown"
+    return record, claim(verdict, why, record.identity.pid, doubt), handle
 
 
 def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
@@ -92,7 +95,7 @@ def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
         return "stale", "was written before the last boot", None
     if identity.pid_ns != pid_namespace():
         if namespace_is_alive(identity.pid_ns):
-            return "unknown", f"{_ELSEWHERE}, pid:[{identity.pid_ns}]; ask ctl in there", None
+            return "unknown", f"is about another pid namespace, pid:[{identity.pid_ns}]; ask ctl in there", None
         return "stale", "is about a pid namespace that is not here any more", None
     try:
         handle = open_handle(identity.pid)
@@ -106,26 +109,30 @@ def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
     return "holds", f"pid {identity.pid} is the process that was recorded", handle
 
 
-def _bare_claims(
+def bare_claims(
     service: Service, host: Host, rules: Rules, record: Record | None
-) -> list[tuple[Claim, Handle | None]]:
-    """The bare pids, each judged, up to the first that holds."""
-    judged: list[tuple[Claim, Handle | None]] = []
+) -> Iterator[tuple[Claim, Handle | None]]:
+    """The bare pids, each judged when it is asked for, with an open handle where it holds."""
     for source, where, read in host.bare_pids(service):
         try:
             bare = read()
         except (Refused, Unreadable) as error:
-            verdict: ClaimVerdict = "refused" if isinstance(error, Refused) else "unknown"
-            judged.append((Claim(source=source, where=where, pid=None, verdict=verdict, why=str(error)), None))
+            yield _said_nothing(source, where, error), None
             continue
         if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
             continue  # the record's other half says nothing of its own
         belief = _believe(service, host, rules, bare)
-        claim = Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why)
-        judged.append((claim, belief.handle))
-        if belief.handle is not None:
-            break
-    return judged
+        doubt: Reason | None = "permission_denied" if belief.verdict == "unknown" else None
+        yield (
+            Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why, doubt=doubt),
+            belief.handle,
+        )
+
+
+def _said_nothing(source: str, where: str | None, error: Refused | Unreadable) -> Claim:
+    if isinstance(error, Refused):
+        return Claim(source=source, where=where, pid=None, verdict="refused", why=str(error))
+    return Claim(source=source, where=where, pid=None, verdict="unknown", why=str(error), doubt="permission_denied")
 
 
 class Belief(NamedTuple):
@@ -148,7 +155,7 @@ def _believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belie
         return Belief("stale", f"pid {pid} has ended", ended=True)
     if handle is None:
         return Belief("unknown", f"names pid {pid}, which this user cannot judge")
-    anothers = verdict == YES and _is_anothers_main(service, host, handle)
+    anothers = verdict == YES and whose_main(service, host, handle) is not None
     if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
         return Belief("holds", f"pid {pid} satisfies every rule", handle)
     handle.close()
@@ -198,9 +205,7 @@ def _given(
 
 
 def _by_table(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
-    # The marker is inherited by all that the service ever started. So it finds a main process only where the record
-    # is lost: beside a record of a main process that has ended it would name a survivor, which must not be adopted.
-    if not service.has_rules and record is not None and not record.forking:
+    if marks_survivors(service, record):
         return Located([], claims, record, None, _doubt(claims, [], hidden=False))
     scan = _scan(service, host, rules)
     mains = scan.matching
@@ -219,6 +224,15 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
     return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", doubt)
 
 
+def marks_survivors(service: Service, record: Record | None) -> bool:
+    """Whether who carries the service's marker, and is not as recorded, is a survivor and not its main process.
+
+    The marker is inherited by all that the service ever started. So it finds a main process only where the record is
+    lost: beside a record of a main process that has ended it would name a survivor, which must not be adopted.
+    """
+    return not service.has_rules and record is not None and not record.forking
+
+
 def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Handle]:
     """The further main processes of a service that may have several; the record names one."""
     others: list[Handle] = []
@@ -232,30 +246,33 @@ def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Ha
 
 def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
     """The process table, of those who match only the main processes, and none that is another service's."""
-    scan = table.scan(rules)
+    scan = host.scan(rules)
     own: list[Handle] = []
     for handle in scan.matching:
-        if _is_anothers_main(service, host, handle):
+        if whose_main(service, host, handle) is not None:
             handle.close()
         else:
             own.append(handle)
-    return scan._replace(matching=_without_children(own))
+    return scan._replace(matching=without_children(own))
 
 
-def _is_anothers_main(service: Service, host: Host, handle: Handle) -> bool:
-    """Rules of two services may fit one process. Whose it is, is proved where the record of the other names it."""
+def whose_main(service: Service, host: Host, handle: Handle) -> str | None:
+    """The other service whose main process this is, None where it is no other's.
+
+    Rules of two services may fit one process. Whose it is, is proved where the record of the other names it.
+    """
     own = host.marker(service)
     try:
         marker = procfs.read_marker(handle.pid)
         if marker is None or marker.run_dir != own.run_dir or marker.target == own.target:
-            return False
+            return None
         other = host.records.read(str(parse_target(marker.target)))
     except (Gone, Refused, Unreadable, CtlError):
-        return False
-    return other is not None and same_process(other.identity, handle.identity)
+        return None
+    return other.target if other is not None and same_process(other.identity, handle.identity) else None
 
 
-def _without_children(matching: list[Handle]) -> list[Handle]:
+def without_children(matching: list[Handle]) -> list[Handle]:
     """Of a matching parent and child, however many generations apart, the parent is the main process."""
     pids = {handle.pid for handle in matching}
     mains: list[Handle] = []
@@ -272,8 +289,8 @@ def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | 
     cannot_tell = "cannot tell whether it is running"
     for claim in claims:
         if claim.verdict == "unknown":
-            reason: Reason = "identity_unknown" if claim.why.startswith(_ELSEWHERE) else "permission_denied"
-            root = "" if reason == "identity_unknown" else "; try again as root"
+            reason = claim.doubt or "permission_denied"
+            root = "; try again as root" if reason == "permission_denied" else ""
             return CtlError(reason, f"{cannot_tell}: its {claim.source} {claim.why}{root}", where=claim.where)
     if unknown:
         shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")

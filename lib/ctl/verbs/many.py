@@ -16,14 +16,19 @@ _HEEDS_SIGNALS_EVERY = 0.2  # seconds
 _LARGEST = 1024  # threads; each waits in poll(2) nearly all the time
 
 
-def act_on(services: Sequence[Service], operation: Operation) -> list[Result]:
-    """The result for every service, in their order. An error of one is recoverable: it becomes that one's result."""
+def act_on(services: Sequence[Service], operation: Operation, note: Callable[[Result], None]) -> list[Result]:
+    """The result for every service, in their order; `note` is told each as it comes.
+
+    An error of one is recoverable: it becomes that one's result.
+    """
 
     def guarded(service: Service) -> Result:
         try:
-            return operation(service)
+            result = operation(service)
         except Exception as error:  # noqa: BLE001 - what one target does to ctl must not cost the others their results
-            return failed(service.name, as_ctl_error(error))
+            result = failed(service.name, as_ctl_error(error))
+        note(result)
+        return result
 
     return each(services, guarded)
 

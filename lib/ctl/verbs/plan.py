@@ -43,9 +43,11 @@ def schedule_plan(schedule: Schedule, mode: KillMode, mains: list[Handle], membe
     ]
     if mode == "mixed" and mains:
         steps.append("then to what outlives it: TERM, what is left of the grace, KILL")
+    if not (mains or members):
+        return Plan()
     longest = schedule.longest
     return Plan(
-        steps=tuple(steps) if mains or members else (),
+        steps=tuple(steps),
         processes=tuple(seen(handle) for handle in (*mains, *members)),
         longest_s=None if longest == float("inf") else longest,
     )

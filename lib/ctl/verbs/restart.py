@@ -23,8 +23,9 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
         stopped = stop_locked(service, host, stopping, began)
-        if stopping.expect_pid is not None and stopped.pid is None:
-            require_running([], stopping.expect_pid)
+        expected = stopping.expect_pid.get(service.name)
+        if expected is not None and stopped.pid is None:
+            require_running([], expected)
         if not stopped.ok and stopped.reason != "hook_failed":
             return stopped
         started = start_locked(service, host, starting, began)

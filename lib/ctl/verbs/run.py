@@ -48,6 +48,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
                 run_began=identity.start_ticks, ready=None,
             )
         )  # fmt: skip
+        host.note(service.name, "run", identity=identity)
         try:
             become(program, host.patience)
         except CtlError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 import msgspec
 
@@ -31,7 +32,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line may add to the definition."""
 
     timeout: float | None = None  # seconds to become ready
-    expect_pid: int | None = None
+    expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
 
@@ -58,11 +59,14 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,
         )  # fmt: skip
-        if options.expect_pid is not None:
-            require_running(located.mains, options.expect_pid)
+        if (expected := options.expect_pid.get(service.name)) is not None:
+            require_running(located.mains, expected)
         if located.mains:
             result.pid = located.mains[0].pid
             result.after = result.before
+            if result.before == "paused":
+                what = f"it is paused; ctl resume {service.name} lets it go on"
+                result.errors.append(Fault(reason="already_paused", what=what))
             if not options.dry_run:
                 _adopt(service, host, located, result)
         elif located.doubt is not None:
@@ -109,7 +113,7 @@ def plan_of(service: Service, host: Host, options: StartOptions) -> Plan:
     whom = f" as {start.user}" if start.user else ""
     steps = (
         f"execute {shlex.join(start.command)}{whom} in {start.directory}, output to {host.log_path(service)}",
-        f"wait until it is ready ({service.ready.kind})",
+        f"wait until it is ready ({service.readiness})",
     )
     timeout = service.ready.timeout if options.timeout is None else options.timeout
     return Plan(steps=steps, longest_s=timeout)
@@ -164,6 +168,7 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
             )
         )
         result.changed = True
+        host.note(service.name, "adopted", identity=main.identity)
     except CtlError as error:
         result.errors.append(Fault.of(error))
 

@@ -23,21 +23,28 @@ _PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
 
 
 def status_of_all(host: Host) -> list[Status]:
-    """Every plain service of the conf directory; one whose definition cannot be used is unknown. Raises CtlError."""
+    """Every service and known instance; one whose definition cannot be used is unknown. Raises CtlError."""
+    from ctl.verbs.targets import every_target
 
-    def of(name: str) -> Status:
+    def of(target: Target) -> Status:
         try:
-            service = host.config.service(Target(name))
-            host.rules(service)
+            service = host.service(target)
         except CtlError as error:
-            return Status(target=name, state="unknown", errors=[Fault.of(error)])
+            return _unusable(str(target), error)
         return status(service, host)
 
-    return each(host.config.service_names(), of)
+    targets, unusable = every_target(host)
+    host.prepare_for(len(targets))
+    return each(targets, of) + [_unusable(name, error) for name, error in unusable.items()]
+
+
+def _unusable(target: str, error: CtlError) -> Status:
+    return Status(target=target, state="unknown", errors=[Fault.of(error)])
 
 
 def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:
     """The status of these services, asked side by side."""
+    host.prepare_for(len(services))
     return each(services, lambda service: status(service, host, given_pid))
 
 
@@ -75,11 +82,13 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     process = seen(main)
     facts = vitals(main)
     began = started(main)
-    uptime = max(wall_clock() - began, 0.0)
-    is_ready = _is_ready(service, host, located, uptime)
+    uptime = uptime_of(main)
+    is_paused = main.is_stopped
+    paused = host.pause_of(service, main) if is_paused else None
+    ready = None if is_paused else is_ready(service, host, located, uptime)
     return Status(
         target=service.name,
-        state=_state(host, service.name, main, is_ready),
+        state="paused" if is_paused else _state(host, service.name, ready),
         description=service.description,
         pid=main.pid,
         since=rfc3339(began),
@@ -90,14 +99,14 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
         rss_bytes=facts.rss_bytes,
         threads=facts.threads,
         children=facts.children,
-        ready=is_ready,
+        ready=ready,
+        paused_since=None if paused is None else paused.since,
+        paused_until=None if paused is None else paused.until,
         claim=located.claims,
     )
 
 
-def _state(host: Host, target: str, main: Handle, is_ready: bool | None) -> State:
-    if main.state() == "T":
-        return "paused"
+def _state(host: Host, target: str, is_ready: bool | None) -> State:
     busy_with = lock.purpose_held(host.records.lock_file(target))
     if busy_with == "stop":
         return "stopping"
@@ -106,7 +115,12 @@ def _state(host: Host, target: str, main: Handle, is_ready: bool | None) -> Stat
     return "starting" if busy_with in ("start", "restart") else "running"
 
 
-def _is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
+def uptime_of(main: Handle) -> float:
+    """Seconds since it was started."""
+    return max(wall_clock() - started(main), 0.0)
+
+
+def is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
     """A connection or request is tried now; a command, a log line or a message are known from its start.
 
     None where nobody saw it start.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -27,7 +28,7 @@ class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule | None = None
     grace: float | None = None  # seconds
     pid: int | None = None
-    expect_pid: int | None = None
+    expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
 
@@ -67,14 +68,38 @@ def _end(
     began: float,
 ) -> Result:
     located = locate(service, host, options.pid)
+    try:
+        return _end_located(service, host, options, schedule, mode, done, located, began)
+    finally:
+        located.close()
+
+
+def planned(service: Service, host: Host, located: Located, verb: Literal["stop", "kill"]) -> Result:
+    """What stop or kill would do with what was located: the result of their --dry-run."""
+    options = StopOptions(dry_run=True)
+    if verb == "kill":
+        return _end_located(service, host, options, KILL, "tree", "killed", located, now())
+    return _end_located(service, host, options, service.schedule, service.stop.kill_mode, "stopped", located, now())
+
+
+def _end_located(
+    service: Service,
+    host: Host,
+    options: StopOptions,
+    schedule: Schedule,
+    mode: KillMode,
+    done: Literal["stopped", "killed"],
+    located: Located,
+    began: float,
+) -> Result:
     mains, before = located.mains, state_before(located)
     result = Result(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
-    members = _members_of(located)
+    members = members_of(located)
     try:
-        require_expected(mains, options.expect_pid)
+        require_expected(mains, options.expect_pid.get(service.name))
         if located.doubt is not None:
             raise located.doubt
         # Without a main process there is nobody whose end the others could wait for.
@@ -103,7 +128,6 @@ def _end(
         result.fail(error)
     finally:
         members.close()
-        located.close()
     result.duration_s = round(now() - began, 3)
     return result
 
@@ -113,16 +137,17 @@ def _before(service: Service, host: Host, located: Located, result: Result) -> N
     if service.stop.before or service.drain is not None:
         from ctl.verbs.drain import drain, run_hooks
 
-        program = _program(service, host, located, result)
+        program = command_program(service, host, located, result)
         if program is not None:
             result.errors += run_hooks(service, host, service.stop.before, "stop.before", program, located.mains)
-            result.drained, faults = drain(service, host, located.mains, program)
-            result.errors += faults
+            if result.before != "paused":  # who is held answers nothing, and was asked before it was
+                result.drained, faults = drain(service, host, located.mains, program)
+                result.errors += faults
 
 
 def _after(service: Service, host: Host, located: Located, result: Result) -> None:
     """The hooks after the schedule. Whatever they do, the service is stopped; but one that failed must be told."""
-    program = _program(service, host, located, result) if service.stop.after else None
+    program = command_program(service, host, located, result) if service.stop.after else None
     if program is not None:
         from ctl.verbs.drain import run_hooks
 
@@ -131,7 +156,7 @@ def _after(service: Service, host: Host, located: Located, result: Result) -> No
         result.ok, result.reason, result.exit_code = False, "hook_failed", exit_code_of("hook_failed")
 
 
-def _program(service: Service, host: Host, located: Located, result: Result) -> Program | None:
+def command_program(service: Service, host: Host, located: Located, result: Result) -> Program | None:
     """As whom the commands run, None where this user may not run them: that keeps nobody from stopping the service."""
     try:
         return host.command_program(service, located.run_ids[0] if located.run_ids else "")
@@ -203,13 +228,15 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
             for claim in located.claims
             if claim.source == "pid file" and claim.verdict == "stale" and claim.pid is not None
         ]
+        if not any(not main.is_gone for main in located.mains):
+            removed.append(host.records.remove_pause(target))
         removed += [host.remove_own_pid_file(service, main.pid) for main in located.mains if main.is_gone]
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))
 
 
-def _members_of(located: Located) -> Members:
+def members_of(located: Located) -> Members:
     """The members of what was found, and of the run that the record tells of; ticks of another boot say nothing."""
     record = located.record
     if record is None or record.identity.boot_id != boot_id():
@@ -221,7 +248,7 @@ def _members_of(located: Located) -> Members:
 def state_before(located: Located) -> State:
     """The state that the claims and the process table show."""
     if located.mains:
-        return "paused" if all(main.state() == "T" for main in located.mains) else "running"
+        return "paused" if all(main.is_stopped for main in located.mains) else "running"
     if located.doubt is not None:
         return "unknown"
     return "stale" if located.is_stale else "stopped"

@@ -1,18 +1,31 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import typer
+
+from ctl.model.outcome import Result
+from ctl.model.service import Service
 from ctl.shell.options import (
+    All,
     DryRun,
     ExpectPid,
     Grace,
     LockTimeout,
+    MaxFailures,
+    NamedOrAll,
+    Rolling,
     ScheduleOption,
-    Targets,
     Timeout,
-    require_one,
+    Yes,
+    expected_pids,
     require_one_schedule,
+    require_targets_or_all,
 )
-from ctl.shell.session import Session
+from ctl.shell.session import Session, Spread
 from ctl.shell.verb import verb
+from ctl.system.host import Host
+from ctl.verbs.many import Operation
 from ctl.verbs.restart import restart as stop_and_start
 from ctl.verbs.start import StartOptions
 from ctl.verbs.stop import StopOptions
@@ -21,19 +34,49 @@ from ctl.verbs.stop import StopOptions
 @verb
 def restart(
     session: Session,
-    targets: Targets,
+    targets: NamedOrAll = None,
+    every: All = False,
+    yes: Yes = False,
     schedule: ScheduleOption = None,
     grace: Grace = None,
     timeout: Timeout = None,
+    rolling: Rolling = None,
+    max_failures: MaxFailures = None,
     expect_pid: ExpectPid = None,
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Stop services that run, and start them. What could not be started is not stopped."""
+    """Stop services that run, and start them. What could not be started is not stopped.
+
+    With --rolling, the next one begins when one of those under way is ready. Those that do not get their turn since
+    others failed are skipped, and left as they are.
+    """
     require_one_schedule(schedule, grace)
-    require_one(targets, None, expect_pid)
+    named = targets or []
+    require_targets_or_all(named, every, "restart")
+    if max_failures is not None and rolling is None:
+        raise typer.BadParameter("--max-failures goes with --rolling: without it, all are restarted at once")
     stopping = StopOptions(
-        schedule=schedule, grace=grace, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run
+        schedule=schedule,
+        grace=grace,
+        expect_pid=expected_pids(expect_pid, named),
+        lock_timeout=lock_timeout,
+        dry_run=dry_run,
     )
     starting = StartOptions(timeout=timeout, lock_timeout=lock_timeout)
-    return session.act(targets, lambda service, host: stop_and_start(service, host, stopping, starting))
+    spread = None if rolling is None or dry_run else _in_turn(rolling, max_failures or 1)
+    return session.act_on_named_or_all(
+        named,
+        lambda service, host: stop_and_start(service, host, stopping, starting),
+        ask=not (yes or dry_run),
+        spread=spread,
+    )
+
+
+def _in_turn(at_once: int, max_failures: int) -> Spread:
+    def spread(services: Sequence[Service], operation: Operation, host: Host) -> list[Result]:
+        from ctl.verbs.rolling import act_in_turn
+
+        return act_in_turn(services, operation, host, at_once, max_failures)
+
+    return spread

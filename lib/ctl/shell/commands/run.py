@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ctl.model.errors import CtlError
 from ctl.shell.options import DryRun, LockTimeout, Target
-from ctl.shell.session import Session, resolve
+from ctl.shell.session import Session, note_refusal, resolve
 from ctl.shell.verb import verb
 from ctl.verbs import run as running
 from ctl.verbs.start import StartOptions, start
@@ -19,4 +19,5 @@ def run(session: Session, target: Target, dry_run: DryRun = False, lock_timeout:
         running.run(service, host, lock_timeout)
     except CtlError as error:
         error.target = service.name
+        note_refusal(host, error, service.name)
         raise

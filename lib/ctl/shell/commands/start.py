@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, Timeout, require_one
+from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, Timeout, expected_pids
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import start as starting
@@ -16,6 +16,6 @@ def start(
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
     """Start services, and wait until they are ready. One that runs already is left alone."""
-    require_one(targets, None, expect_pid)
-    options = starting.StartOptions(timeout=timeout, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run)
+    expected = expected_pids(expect_pid, targets)
+    options = starting.StartOptions(timeout=timeout, expect_pid=expected, lock_timeout=lock_timeout, dry_run=dry_run)
     return session.act(targets, lambda service, host: starting.start(service, host, options))

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from ctl.shell.options import (
+    All,
+    AnyTargets,
     DryRun,
     ExpectPid,
     Grace,
     LockTimeout,
     Pid,
     ScheduleOption,
-    Targets,
+    Yes,
+    expected_pids,
     require_one,
     require_one_schedule,
+    require_targets_or_all,
 )
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
@@ -19,7 +23,9 @@ from ctl.verbs import stop as stopping
 @verb
 def stop(
     session: Session,
-    targets: Targets,
+    targets: AnyTargets = None,
+    every: All = False,
+    yes: Yes = False,
     schedule: ScheduleOption = None,
     grace: Grace = None,
     pid: Pid = None,
@@ -27,10 +33,21 @@ def stop(
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Stop services, and wait until they are gone. Each by its own schedule; one that does not run is left alone."""
+    """Stop services, and wait until they are gone. Each by its own schedule; one that does not run is left alone.
+
+    Without a target: every service that runs, but the protected ones. On a terminal it asks first.
+    """
+    named = targets or []
+    require_targets_or_all(named, every or not named, "stop")
     require_one_schedule(schedule, grace)
-    require_one(targets, pid, expect_pid)
+    require_one(named, pid)
     options = stopping.StopOptions(
-        schedule=schedule, grace=grace, pid=pid, expect_pid=expect_pid, lock_timeout=lock_timeout, dry_run=dry_run
+        schedule=schedule,
+        grace=grace,
+        pid=pid,
+        expect_pid=expected_pids(expect_pid, named),
+        lock_timeout=lock_timeout,
+        dry_run=dry_run,
     )
-    return session.act(targets, lambda service, host: stopping.stop(service, host, options))
+    ask = not (yes or dry_run)
+    return session.act_on_named_or_all(named, lambda service, host: stopping.stop(service, host, options), ask=ask)

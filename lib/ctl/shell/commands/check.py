@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ctl.model.errors import CtlError, exit_code_of
+from ctl.shell import render
+from ctl.shell.options import AnyTargets
+from ctl.shell.session import Session, exit_code
+from ctl.shell.verb import verb
+from ctl.system.streams import write_out
+from ctl.verbs import check as checking
+
+Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a definition, for editors.")]
+
+
+@verb
+def check(session: Session, targets: AnyTargets = None, schema: Schema = False) -> int:
+    """Check ctl.toml and the definitions: all errors at once, each with file, key and what would be right.
+
+    Without a target: every file of the service directory. A template NAME@ is read as if for an instance. It has no
+    effect, and asks no process.
+    """
+    if schema:
+        return _print_schema(targets or [])
+    settings_faults: list[CtlError] = []
+    host = session.host(settings_faults)
+    results = checking.check(host, targets or [], settings_faults)
+    faults = [(result.target, fault) for result in results for fault in result.errors]
+    if session.as_json:
+        session.print_document(results, ok=not faults)
+    for target, fault in faults:
+        session.tell(render.fault_lines(target, fault), target)
+    if not faults and not session.as_json and not session.quiet:
+        count = sum(result.target is not None for result in results)
+        write_out(f"{count} definition{'' if count == 1 else 's'}, no errors")
+    codes = {exit_code_of(fault.reason) for _, fault in faults}
+    bad_config = exit_code_of("bad_config")
+    return bad_config if bad_config in codes else exit_code(list(codes))
+
+
+def _print_schema(targets: list[str]) -> int:
+    if targets:
+        raise typer.BadParameter("--schema is the same for every service: it goes without a target")
+    from ctl.model.schema import schema
+
+    write_out(json.dumps(schema(), indent=2))
+    return 0

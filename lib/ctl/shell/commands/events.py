@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Annotated
+
+import typer
+
+from ctl.model.errors import Interrupted
+from ctl.model.event import Event
+from ctl.shell.options import Follow, LineCount
+from ctl.shell.render import diagnostic
+from ctl.shell.session import Session, as_json
+from ctl.shell.verb import verb
+from ctl.system.streams import told_of_hangup, write_now
+from ctl.system.wait import wall_clock
+from ctl.system.when import parse_when
+from ctl.verbs.events import Events
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TARGET...]", help="Any names, also of services that are gone; NAME@ for all instances."),
+]
+
+
+def _when(text: str) -> float:
+    try:
+        return parse_when(text, wall_clock())
+    except (ValueError, OverflowError):
+        what = f"{text!r} is no time: write 10m, 2h, 3d, 14:30, 2026-11-20 or 2026-11-20T14:30:00+01:00"
+        raise typer.BadParameter(what) from None
+
+
+Since = Annotated[
+    float | None,
+    typer.Option("--since", metavar="WHEN", parser=_when, help="Only from then on: 10m, 2h, 3d, 14:30, a date."),
+]
+
+
+@verb
+def events(
+    session: Session, targets: Names = None, count: LineCount = 50, follow: Follow = False, since: Since = None
+) -> int:
+    """Show what every ctl has done: starts, signals, refusals and outcomes, and who asked for them.
+
+    With --follow --json each event is a document on a line of its own.
+    """
+    host = session.host()
+    found = Events(host, targets or [], since)
+    try:
+        listed = found.last(count, follow=follow)
+        if not found.exists:
+            host.say("", f"there are no events yet ({found.file})")
+        if session.as_json and not follow:
+            session.print_document(listed, ok=True)
+        else:
+            lines = _lines(session, listed, str(host.config.run_dir))
+            going_on = found.follow(told_of_hangup()) if follow else ()
+            _write_all(session, map(lines, chain(listed, going_on)))
+    except Interrupted as error:
+        return error.exit_code
+    finally:
+        found.close()
+        if found.skipped:
+            count_of_lines = "1 line is" if found.skipped == 1 else f"{found.skipped} lines are"
+            session.tell(diagnostic(None, f"{count_of_lines} no whole event, and skipped", str(found.file)), None)
+    return 0
+
+
+def _lines(session: Session, listed: list[Event], run_dir: str) -> Callable[[Event], str]:
+    """What makes a line of an event; the columns are as wide as those that are listed first need."""
+    if session.as_json:
+        return as_json
+    from ctl.shell.event_lines import EventLines
+
+    return EventLines(listed, run_dir).line
+
+
+def _write_all(session: Session, lines: Iterable[str]) -> None:
+    for line in lines:
+        if not session.quiet and not write_now(line.encode(errors="backslashreplace") + b"\n"):
+            return

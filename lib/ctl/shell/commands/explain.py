@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from ctl.shell.explanation import explanation_lines
+from ctl.shell.options import Pid, Targets, require_one
+from ctl.shell.session import Session, exit_code, resolve
+from ctl.shell.verb import verb
+from ctl.verbs.explain import explain_each
+
+
+@verb
+def explain(session: Session, targets: Targets, pid: Pid = None) -> int:
+    """Show how services are found, and what stop and kill would do now. It has no effect, and asks no probe.
+
+    Each claim and whether it holds; each process that is the service, could be taken for it or comes near, with what
+    every rule says of it and why; who would be signalled, and how long that could take. --verbose lists all the
+    candidates. Exits with 0 where it can be told, 4 where that takes other rights, 152 where stop would refuse.
+    """
+    require_one(targets, pid)
+    host = session.host()
+    explanations = explain_each(resolve(host, targets), host, pid, everything=session.verbose)
+    session.present(
+        explanations,
+        [line for explanation in explanations for line in ("", *explanation_lines(explanation))][1:],
+        [fault for explanation in explanations for fault in explanation.errors],
+    )
+    return exit_code([explanation.exit_code for explanation in explanations])

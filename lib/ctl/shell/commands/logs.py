@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ctl.model.errors import Interrupted
+from ctl.shell.options import Follow, LineCount, Targets
+from ctl.shell.render import error_lines, printable
+from ctl.shell.session import Session, as_json, exit_code, resolve
+from ctl.shell.verb import verb
+from ctl.system.streams import is_terminal, told_of_hangup, write_now
+from ctl.verbs.logs import Logs, Written, collected, text_of
+
+
+@verb
+def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Follow = False) -> int:
+    """Show what services have written to stdout and stderr, also before their last restart.
+
+    On a terminal control characters are escaped; elsewhere each byte comes as it was written. With --follow --json
+    each line is a document on a line of its own.
+    """
+    host = session.host()
+    services = resolve(host, targets)
+    found = Logs(services, host, count)
+    names = [service.name for service in services]
+    try:
+        if session.as_json and not follow:
+            documents = collected(found, names)
+            session.print_document(documents, ok=not found.errors)
+        else:
+            _write_all(session, found.follow(told_of_hangup()) if follow else found.last(), Lines(names, session))
+    except Interrupted as error:
+        return error.exit_code
+    finally:
+        found.close()
+    for problem in found.errors:
+        session.tell(error_lines(problem), problem.target)
+    return exit_code([problem.exit_code for problem in found.errors])
+
+
+def _write_all(session: Session, written: Iterator[Written], lines: Lines) -> None:
+    for part in written:
+        if not session.quiet and not write_now(lines.bytes_of(part)):
+            return
+    if not session.quiet:
+        write_now(lines.end())
+
+
+class JsonLine(msgspec.Struct):
+    """What a service has written, one line or a part of a very long one."""
+
+    target: str
+    line: str
+
+
+class Lines:
+    """What comes from one or several services as it is written out, each line of several with its target before it."""
+
+    def __init__(self, targets: list[str], session: Session) -> None:
+        width = max(map(len, targets))
+        self._prefixes = {target: f"{target:<{width}} | ".encode() if len(targets) > 1 else b"" for target in targets}
+        self._as_json = session.as_json
+        self._escape = is_terminal(1)
+        self._midway: str | None = None  # whose line has not ended
+
+    def bytes_of(self, written: Written) -> bytes:
+        target, piece = written
+        if self._as_json:
+            return as_json(JsonLine(target, text_of(piece))).encode() + b"\n"
+        text = printable(text_of(piece)).encode() if self._escape else piece.text
+        begin = b"" if self._midway == target else self.end() + self._prefixes[target]
+        self._midway = None if piece.ends else target
+        return begin + text + (b"\n" if piece.ends else b"")
+
+    def end(self) -> bytes:
+        """What ends a line that is still open."""
+        return b"\n" if self._midway is not None else b""

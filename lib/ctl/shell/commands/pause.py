@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from ctl.model.outcome import Result
+from ctl.model.service import Service
+from ctl.shell.options import DryRun, ExpectPid, For, LockTimeout, Targets, expected_pids
+from ctl.shell.session import Session, resolve
+from ctl.shell.verb import verb
+from ctl.system.environment import new_run_id
+from ctl.system.host import Host
+from ctl.system.keeper import keeper
+from ctl.verbs import pause as pausing
+
+
+@verb
+def pause(
+    session: Session,
+    targets: Targets,
+    seconds: For = None,
+    expect_pid: ExpectPid = None,
+    dry_run: DryRun = False,
+    lock_timeout: LockTimeout = 60.0,
+) -> int:
+    """Drain services, then hold every process of theirs with SIGSTOP. One that is paused already is left alone."""
+    options = pausing.PauseOptions(
+        seconds=seconds,
+        id=new_run_id(),
+        expect_pid=expected_pids(expect_pid, targets),
+        lock_timeout=lock_timeout,
+        dry_run=dry_run,
+    )
+    host = session.host()
+    services = resolve(host, targets)
+
+    def operation(service: Service, host: Host) -> Result:
+        return pausing.pause(service, host, options)
+
+    if seconds is None or dry_run:
+        return session.act_on(host, services, operation)
+    places = ["--conf", str(host.config.conf_dir), "--run-dir", str(host.config.run_dir)]
+    names = [service.name for service in services]
+    with keeper(["resume", *names, "--due", options.id, *places], host):
+        return session.act_on(host, services, operation)

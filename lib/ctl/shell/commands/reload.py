@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, expected_pids
+from ctl.shell.session import Session
+from ctl.shell.verb import verb
+from ctl.verbs import reload as reloading
+
+
+@verb
+def reload(
+    session: Session,
+    targets: Targets,
+    expect_pid: ExpectPid = None,
+    dry_run: DryRun = False,
+    lock_timeout: LockTimeout = 60.0,
+) -> int:
+    """Have running services take in their new configuration, by the signal or command of their [reload] table.
+
+    A signal that the service does not catch and that would end it is not sent.
+    """
+    options = reloading.ReloadOptions(
+        expect_pid=expected_pids(expect_pid, targets), lock_timeout=lock_timeout, dry_run=dry_run
+    )
+    return session.act(targets, lambda service, host: reloading.reload(service, host, options))

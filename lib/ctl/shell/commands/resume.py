@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, expected_pids
+from ctl.shell.session import Session, resolve
+from ctl.shell.verb import verb
+from ctl.verbs import pause as pausing
+
+# How ctl pause --for calls the ctl that it leaves behind.
+Due = Annotated[str | None, typer.Option("--due", metavar="ID", hidden=True)]
+
+
+@verb
+def resume(
+    session: Session,
+    targets: Targets,
+    expect_pid: ExpectPid = None,
+    dry_run: DryRun = False,
+    lock_timeout: LockTimeout = 60.0,
+    due: Due = None,
+) -> int:
+    """Let paused services go on, and clear what is left of the pause. One that is not paused is left alone."""
+    if due is not None:
+        host = session.host()
+        pausing.resume_when_due(resolve(host, targets), host, due)
+        return 0
+    options = pausing.ResumeOptions(
+        expect_pid=expected_pids(expect_pid, targets), lock_timeout=lock_timeout, dry_run=dry_run
+    )
+    return session.act(targets, lambda service, host: pausing.resume(service, host, options))

@@ -1,0 +1,59 @@
+"""What resumes a service at its time although the ctl that paused it is gone: a ctl of its own session that waits.
+
+It is started, and watches, before anything is paused. Whatever then becomes of the ctl that pauses, it goes on: it
+has no terminal, none of that ctl's descriptors but two pipes, and no part in its session (setsid(2)), so no hang-up
+reaches it. A reboot ends it together with all that is paused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ctl.model.errors import CtlError
+from ctl.system.host import Host
+from ctl.system.table import own_program
+from ctl.system.wait import now
+
+_READY = b"watching\n"
+_WITHIN = 30.0  # seconds to come up
+# Called by a service or its hook, it would be held together with the service, or end with the hook.
+_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID")
+
+
+@contextmanager
+def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
+    """Have another ctl, called with `arguments`, stand by for the block and after it.
+
+    Its stdin ends with the block: from then on, or when this ctl has died, it knows what there is to do. Raises
+    CtlError (failed) where it does not come up.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    heard, hear = os.pipe2(os.O_CLOEXEC)
+    with os.fdopen(tell, "wb"), os.fdopen(heard, "rb", buffering=0) as answer:
+        with os.fdopen(told, "rb"), os.fdopen(hear, "wb"):
+            process = subprocess.Popen(
+                [*own_program(), *arguments],
+                stdin=told,
+                stdout=hear,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        process.returncode = 0  # it goes on without us: there is nothing to wait for
+        if not host.pause([heard], now() + _WITHIN) or answer.read(len(_READY)) != _READY:
+            what = "cannot have it resumed later: the ctl that was to do it does not come up"
+            raise CtlError("failed", what, where="--for")
+        yield
+
+
+def stand_by() -> int:
+    """Tell the ctl that waits for this keeper that it watches. Returns what becomes readable when that ctl is done."""
+    os.chdir("/")  # keep no file system busy
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, _READY)
+    return 0

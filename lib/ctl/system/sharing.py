@@ -1,0 +1,50 @@
+"""One costly look at the host that answers everybody who was waiting for one when it began."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """A thousand threads that each want to know how the host looks now need one look, not a thousand.
+
+    What `get` returns was looked at after it was called: nobody is ever answered by an older look.
+    """
+
+    def __init__(self, look: Callable[[T | None], T]) -> None:
+        """`look` is given what was seen the last time, None at first."""
+        self._look = look
+        self._changed = threading.Condition()
+        self._begun = 0
+        self._done = 0
+        self._looking = False
+        self._seen: T | None = None
+
+    def get(self) -> T:
+        with self._changed:
+            wanted = self._begun + 1
+            while self._done < wanted:
+                if self._looking:
+                    self._changed.wait()
+                else:
+                    self._look_now()
+            assert self._seen is not None  # noqa: S101 - for mypy: there has been a look
+            return self._seen
+
+    def _look_now(self) -> None:
+        """Look while nobody is held up, and wake up all who wait."""
+        self._looking = True
+        self._begun += 1
+        self._changed.release()
+        seen = None
+        try:
+            seen = self._look(self._seen)
+        finally:
+            self._changed.acquire()
+            self._looking = False
+            self._changed.notify_all()
+        self._seen, self._done = seen, self._begun

@@ -1,0 +1,110 @@
+"""Which services are meant: every instance of a template, or every service that is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ctl.model.errors import CtlError
+from ctl.model.outcome import Result
+from ctl.model.service import Service
+from ctl.model.target import Target, parse_target
+from ctl.system import table
+from ctl.system.host import Host
+from ctl.verbs.locate import locate
+from ctl.verbs.many import as_ctl_error, each, failed
+
+
+class AtWork(msgspec.Struct, frozen=True, kw_only=True):
+    """Every service that is not plainly stopped, and which process is its main one."""
+
+    services: dict[str, Service]
+    pids: dict[str, int | None]
+    protected: tuple[str, ...]  # of which nobody is to touch any who did not name it
+    unusable: list[Result]  # whose definition cannot be used
+
+
+class _Look(msgspec.Struct, frozen=True):
+    service: Service
+    pid: int | None
+
+
+def instances(host: Host, templates: Iterable[str]) -> list[Target]:
+    """Every known instance of these templates: those with a record or pid file, and those that are running without.
+
+    Raises CtlError (bad_config).
+    """
+    patterns = {template: host.config.instance_pattern(template) for template in templates}
+    recorded = {name for name in host.records.names() if name.partition("@")[0] in patterns and "@" in name}
+    claimed = table.instances(patterns, host.marked_run_dir) - recorded if patterns else set()
+    targets = each(sorted(recorded | claimed), lambda name: _instance(host, name, is_recorded=name in recorded))
+    return sorted((target for target in targets if target is not None), key=_in_order)
+
+
+def every_target(host: Host) -> tuple[list[Target], dict[str, CtlError]]:
+    """Every plain service and every known instance, and which templates cannot be used. Raises CtlError."""
+    targets = [Target(name) for name in host.config.service_names()]
+    unusable: dict[str, CtlError] = {}
+    for template in host.config.templates():
+        try:
+            targets += instances(host, [template])
+        except CtlError as error:
+            unusable[f"{template}@"] = error
+    return targets, unusable
+
+
+def at_work(host: Host) -> AtWork:
+    """Every service of this host but those that are stopped for certain: in doubt, the verb itself has to tell.
+
+    Raises CtlError where the service directory cannot be read.
+    """
+    targets, faulty = every_target(host)
+    unusable = [failed(name, error) for name, error in faulty.items()]
+    host.prepare_for(len(targets))
+    services: dict[str, Service] = {}
+    pids: dict[str, int | None] = {}
+    protected: list[str] = []
+    for target, look in zip(targets, each(targets, lambda target: _look_at(host, target)), strict=True):
+        if isinstance(look, CtlError):
+            unusable.append(failed(str(target), look))
+        elif look is not None and look.service.stop.protected:
+            protected.append(look.service.name)
+        elif look is not None:
+            services[look.service.name] = look.service
+            pids[look.service.name] = look.pid
+    return AtWork(services=services, pids=pids, protected=tuple(protected), unusable=unusable)
+
+
+def _look_at(host: Host, target: Target) -> _Look | CtlError | None:
+    """The service with its main process; None where it is stopped, an error where its definition says nothing."""
+    try:
+        service = host.service(target)
+    except Exception as error:  # noqa: BLE001 - what one definition does to ctl must not keep the others from being stopped
+        return as_ctl_error(error)
+    try:
+        located = locate(service, host)
+    except CtlError:
+        return _Look(service, None)
+    try:
+        if located.mains or located.doubt is not None or located.is_stale:
+            return _Look(service, located.mains[0].pid if located.mains else None)
+        return None
+    finally:
+        located.close()
+
+
+def _instance(host: Host, name: str, *, is_recorded: bool) -> Target | None:
+    """The target of that name, unless it could never be one or no process proves to be it."""
+    try:
+        target = parse_target(name)
+    except CtlError:
+        return None
+    look = None if is_recorded else _look_at(host, target)
+    return target if is_recorded or look is not None else None
+
+
+def _in_order(target: Target) -> tuple[str, int, str]:
+    """worker@2 before worker@10."""
+    instance = target.instance or ""
+    return target.name, int(instance) if instance.isascii() and instance.isdigit() else -1, instance

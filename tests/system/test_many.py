@@ -1,0 +1,154 @@
+"""Many services in one call: one look at the host answers them all, and they are told apart all the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+
+import pytest
+
+from ctl.model.match import Marker, Rules, necessary_literal
+from ctl.system import table
+from ctl.system.reading import read_processes
+from ctl.system.sharing import Shared
+from ctl.system.shortlist import Shortlist
+from support.reaper import Reaper
+from support.requires import requires
+from support.sandbox import Sandbox
+
+
+def test_nobody_is_answered_by_a_look_that_began_before_the_question() -> None:
+    looks: list[int] = []
+    first_is_under_way, go_on = threading.Event(), threading.Event()
+
+    def look(before: int | None) -> int:
+        assert before == (looks[-1] if looks else None)
+        looks.append(len(looks))
+        if len(looks) == 1:
+            first_is_under_way.set()
+            assert go_on.wait(20)
+        return looks[-1]
+
+    shared = Shared(look)
+    answers: list[tuple[int, int]] = []
+
+    def ask() -> None:
+        asked_at = len(looks)
+        answers.append((asked_at, shared.get()))
+
+    threads = [threading.Thread(target=ask) for _ in range(50)]
+    threads[0].start()
+    assert first_is_under_way.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(answers) == 50
+    assert all(answer >= asked_at for asked_at, answer in answers)
+    assert len(looks) < 10, "each had a look of its own"
+
+
+def test_a_look_that_fails_fails_for_who_looked_and_the_next_one_looks_again() -> None:
+    failing = [True]
+
+    def look(_before: int | None) -> int:
+        if failing:
+            raise OSError("no /proc")
+        return 7
+
+    shared = Shared(look)
+    with pytest.raises(OSError, match="no /proc"):
+        shared.get()
+    failing.clear()
+    assert shared.get() == 7
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"recorder\.py - web --id 1$", r"web", r"--id (1|10)", r"(?i)RECORDER", r"nowhere to be seen"]
+)
+def test_the_shortlist_leaves_out_nobody_who_matches(sandbox: Sandbox, reaper: Reaper, pattern: str) -> None:
+    for arguments in (("web", "--id", 1), ("web", "--id", 10), ("db", "--id", 1)):
+        reaper.start(sandbox.programs("recorder", "-", *arguments))
+    cmdline = re.compile(pattern)
+    rules = Rules(cmdline=cmdline, literal=necessary_literal(cmdline))
+    assert _pids(table.scan(rules, Shortlist(None).candidates(rules))) == _pids(table.scan(rules))
+
+
+def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reaper: Reaper) -> None:
+    marker = Marker("web", str(sandbox.run_dir))
+    marked = reaper.start(
+        sandbox.programs("recorder", "-"), env={"CTL_TARGET": "web", "CTL_RUN_DIR": str(sandbox.run_dir)}
+    )
+    reaper.start(sandbox.programs("recorder", "-"), env={"CTL_TARGET": "web", "CTL_RUN_DIR": "/elsewhere"})
+    java = sandbox.tmp / "java"
+    java.symlink_to(sandbox.programs.path("idle"))
+    main = reaper.start([str(java), "-cp", "x.jar", "org.example.Main"])
+    reaper.start([str(java), "-cp", "org.example.Main", "org.example.Other"])
+    for rules, process in ((Rules(marker=marker), marked), (Rules(java_main="org.example.Main"), main)):
+        assert _pids(table.scan(rules, Shortlist(None).candidates(rules))) == {process.pid}
+
+
+def test_a_reading_knows_who_carries_what_and_who_has_come(sandbox: Sandbox, reaper: Reaper) -> None:
+    idle = [str(sandbox.programs.path("idle"))]
+    before = read_processes()
+    marked = reaper.start(idle, env={"CTL_RUN_ID": "a" * 32})
+    after = read_processes()
+    since = before.stats[1].start_ticks if 1 in before.stats else 0
+    assert after.carriers(["a" * 32, "b" * 32], "CTL_RUN_ID", since) == {marked.pid}
+    assert marked.pid in after.relatives([after.stats[marked.pid].ppid], [])
+    plain = reaper.start(idle)
+    assert read_processes().has_strangers_since(after.number, "CTL_RUN_ID", after.stats[marked.pid].start_ticks)
+    assert plain.alive()
+
+
+def test_services_of_one_template_are_started_and_stopped_by_the_dozen(sandbox: Sandbox) -> None:
+    sandbox.service(
+        "worker@",
+        "polite",
+        match={"cmdline": "polite.py {instance}$"},
+        start={"command": [*sandbox.programs("polite"), "{instance}"]},
+    )
+    names = [f"worker@{number}" for number in range(40)]
+    started = sandbox.ctl("start", *names, "--json").expect(0)
+    pids = {result["target"]: result["pid"] for result in started.json["results"]}
+    assert len(set(pids.values())) == len(names)
+    for name in names[::2]:
+        sandbox.record(name).unlink()
+        sandbox.pid_file(name).unlink()
+    stopped = sandbox.ctl("stop", *names[:20], "--json").expect(0)
+    assert {result["target"]: result["pid"] for result in stopped.json["results"]} == {
+        name: pids[name] for name in names[:20]
+    }
+    left = sandbox.ctl("status", *names[20:], "--json").expect(0)
+    assert {result["target"]: result["pid"] for result in left.json["results"]} == {
+        name: pids[name] for name in names[20:]
+    }
+    sandbox.ctl("kill", "worker@").expect(0)
+    assert not any(sandbox.running(name) for name in names)
+
+
+def test_a_low_limit_of_descriptors_neither_fails_the_call_nor_reaches_the_services(sandbox: Sandbox) -> None:
+    requires("prlimit")
+    low = ("prlimit", "--nofile=80:4096")
+    dumps = sandbox.tmp / "dumps"
+    dumps.mkdir(mode=0o777)
+    dumps.chmod(0o777)
+    sandbox.service("dump@", "env_dump", start={"command": [*sandbox.programs("env_dump"), f"{dumps}/{{instance}}"]},
+                    drain={"command": ["/bin/sh", "-c", f"ulimit -Sn > {dumps}/drain-$$"], "timeout": 10})  # fmt: skip
+    names = [f"dump@{number}" for number in range(30)]
+    sandbox.ctl("start", *names, prefix=low).expect(0)
+    sandbox.ctl("stop", *names, prefix=low).expect(0)
+    limits = [json.loads(path.read_text())["limits"]["nofile"] for path in sorted(dumps.glob("[0-9]*"))]
+    assert limits == [[80, 4096]] * len(names)
+    asked = [path.read_text().strip() for path in sorted(dumps.glob("drain-*"))]
+    assert asked == ["80"] * len(names)
+
+
+def _pids(scan: table.Scan) -> set[int]:
+    try:
+        return {handle.pid for handle in scan.matching}
+    finally:
+        for handle in scan.matching:
+            handle.close()
