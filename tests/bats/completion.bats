@@ -38,7 +38,7 @@ some_services() {
 }
 
 @test "verbs" {
-  offers "ctl st" start stop status
+  offers "ctl sta" start status
   offers "ctl compl" completion
   offers "ctl --v" --version
   offers "ctl nope " ""
@@ -81,6 +81,8 @@ some_services() {
   offers "ctl stop --schedule TERM/5 g" gateway
   offers "ctl stop --pid=" ""
   offers "ctl completion " bash zsh fish
+  offers "ctl wait --for " running ready stopped
+  offers "ctl pause --for " ""
   mkdir -p "$SANDBOX/here/conf" "$SANDBOX/here/run"
   offers "ctl stop --conf $SANDBOX/here/c" "$SANDBOX/here/conf"
 }

@@ -166,12 +166,13 @@ def test_diagnostics_are_printed_above_and_stay(sandbox: Sandbox) -> None:
     sandbox.service("web", "polite", drain={"command": says, "interval": 0.2, "timeout": 1.5})
     sandbox.ctl("start", "web").expect(0)
     with typed(sandbox, "stop", "web", "--verbose", columns=200, rows=4) as terminal:
-        terminal.expect("draining, 1 s left: command sh: exit status 1: 3 sessions")
+        terminal.expect("left: command sh: exit status 1: 3 sessions")
+        terminal.expect("not drained yet")  # while something is drawn
         assert terminal.wait() == 0
         lines = Screen(terminal.screen, 4, 200).everything
     assert lines[0] == "ctl: web: draining, at most 1.5 s"
     told = [line for line in lines if line == "ctl: web: not drained yet: command sh: exit status 1: 3 sessions"]
-    assert len(told) > 2
+    assert told
     assert len(lines) == len(told) + 4
     assert lines[-3].startswith("ctl: web: TERM to pid ")
     assert lines[-2].startswith("ctl: web: not drained within 1.5 s: command sh: exit status 1: 3 sessions (")

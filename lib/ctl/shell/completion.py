@@ -12,7 +12,7 @@ from ctl.system.names import target_names
 from ctl.system.streams import write_out
 
 DIRECTORIES = "/directories"  # no word of ours has a slash: the script asks its shell for directories
-_VALUES = {"--conf": (DIRECTORIES,), "--run-dir": (DIRECTORIES,), "--for": ("running", "ready", "stopped")}
+_VALUES = {"--conf": (DIRECTORIES,), "--run-dir": (DIRECTORIES,)}
 
 
 class Word(NamedTuple):
