@@ -514,7 +514,9 @@ def test_an_interrupted_drain_leaves_the_service_running(
 ) -> None:
     at = sandbox.tmp / "at"
     pid = started(sandbox, **in_hook(sandbox, where, DEAF, at))
-    with Terminal(sandbox.reaper, [CTL, "stop", "web"], sandbox.environment(), columns=500) as terminal:
+    with Terminal(
+        sandbox.reaper, [CTL, "stop", "web"], sandbox.environment({"NO_COLOR": "1"}), columns=500
+    ) as terminal:
         probe = sandbox.reaper.adopt(int(wait_file(at)))
         if number == signal.SIGINT:
             terminal.interrupt()
