@@ -224,7 +224,9 @@ def test_ctrl_c_while_it_drains_leaves_it_running(sandbox: Sandbox) -> None:
     at = sandbox.tmp / "at"
     sandbox.service("web", "polite", drain={"command": [*HANGS, str(at)], "timeout": 600})
     start(sandbox, "web")
-    with Terminal(sandbox.reaper, [CTL, "pause", "web", "--for", "1h"], sandbox.environment(), columns=500) as terminal:
+    with Terminal(
+        sandbox.reaper, [CTL, "pause", "web", "--for", "1h"], sandbox.environment({"TERM": "dumb"}), columns=500
+    ) as terminal:
         probe = sandbox.reaper.adopt(int(wait_file(at)))
         terminal.interrupt()
         assert terminal.wait() == 130
