@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from ctl.shell.explanation import explanation_lines
 from ctl.shell.options import Pid, Targets, require_one
-from ctl.shell.session import Session, exit_code, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session, exit_code
 from ctl.shell.verb import verb
 from ctl.verbs.explain import explain_each
 

@@ -7,7 +7,8 @@ import msgspec
 from ctl.model.errors import Interrupted
 from ctl.shell.options import Follow, LineCount, Targets
 from ctl.shell.render import error_lines, printable
-from ctl.shell.session import Session, as_json, exit_code, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session, as_json, exit_code
 from ctl.shell.verb import verb
 from ctl.system.streams import is_terminal, told_of_hangup, write_now
 from ctl.verbs.logs import Logs, Written, collected, text_of

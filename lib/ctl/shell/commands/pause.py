@@ -3,7 +3,8 @@ from __future__ import annotations
 from ctl.model.outcome import Result
 from ctl.model.service import Service
 from ctl.shell.options import DryRun, ExpectPid, For, LockTimeout, Targets, expected_pids
-from ctl.shell.session import Session, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.system.environment import new_run_id
 from ctl.system.host import Host

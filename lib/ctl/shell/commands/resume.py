@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, expected_pids
-from ctl.shell.session import Session, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import pause as pausing
 
