@@ -10,10 +10,11 @@ from ctl.verbs.explain import explain_each
 
 @verb
 def explain(session: Session, targets: Targets, pid: Pid = None) -> int:
-    """Show how services are found, and what stop and kill would do now. It has no effect, and asks no probe.
+    """Show how services are found, and what stop would do.
 
-    Each claim and whether it holds; each process that is the service, could be taken for it or comes near, with what
-    every rule says of it and why; who would be signalled, and how long that could take. --verbose lists all the
+    It has no effect, and asks no probe. Each claim and whether it holds; each process that is the service, could be taken for it or comes near, with what
+    every rule says of it and why; who would be signalled by stop and by kill, and how long that
+    could take. --verbose lists all the
     candidates. Exits with 0 where it can be told, 4 where that takes other rights, 152 where stop would refuse.
     """
     require_one(targets, pid)

@@ -16,7 +16,9 @@ from ctl.verbs.logs import Logs, Written, collected, text_of
 
 @verb
 def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Follow = False) -> int:
-    """Show what services have written to stdout and stderr, also before their last restart.
+    """Show what services have written to stdout and stderr.
+
+    Also before their last restart, as far as that has been kept.
 
     On a terminal control characters are escaped; elsewhere each byte comes as it was written. With --follow --json
     each line is a document on a line of its own.

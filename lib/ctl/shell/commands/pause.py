@@ -21,7 +21,11 @@ def pause(
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Drain services, then hold every process of theirs with SIGSTOP. One that is paused already is left alone."""
+    """Drain services, then hold all their processes (SIGSTOP).
+
+    All of a service is held or none of it. One that is paused already stays so, for as long as is said now: with --for
+    it is resumed by itself, also when this ctl is gone by then.
+    """
     options = pausing.PauseOptions(
         seconds=seconds,
         id=new_run_id(),
