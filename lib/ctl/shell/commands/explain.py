@@ -12,10 +12,10 @@ from ctl.verbs.explain import explain_each
 def explain(session: Session, targets: Targets, pid: Pid = None) -> int:
     """Show how services are found, and what stop would do.
 
-    It has no effect, and asks no probe. Each claim and whether it holds; each process that is the service, could be taken for it or comes near, with what
-    every rule says of it and why; who would be signalled by stop and by kill, and how long that
-    could take. --verbose lists all the
-    candidates. Exits with 0 where it can be told, 4 where that takes other rights, 152 where stop would refuse.
+    It has no effect, and asks no probe. Each claim and whether it holds; each process that is the service, could be
+    taken for it or comes near, with what every rule says of it and why; who would be signalled by stop and by kill,
+    and how long that could take. --verbose lists all the candidates. Exits with 0 where it can be told, 4 where
+    that takes other rights, 152 where stop would refuse.
     """
     require_one(targets, pid)
     host = session.host()

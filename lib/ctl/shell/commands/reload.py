@@ -16,7 +16,8 @@ def reload(
 ) -> int:
     """Have running services take in a new configuration.
 
-    By the signal or command of their [reload] table. A signal that the service does not catch and that would end it is not sent.
+    By the signal or command of their [reload] table. A signal that the service does not catch and that would end it
+    is not sent.
     """
     options = reloading.ReloadOptions(
         expect_pid=expected_pids(expect_pid, targets), lock_timeout=lock_timeout, dry_run=dry_run
