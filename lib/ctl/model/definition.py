@@ -62,7 +62,7 @@ def instance_pattern(raw: dict[str, Any], template: str, fill: dict[str, str]) -
     cmdline = match.get("cmdline") if isinstance(match, dict) else None
     if not isinstance(cmdline, str):
         return None
-    first = f"(?P<instance>{INSTANCE})"
+    first = f"(?P<instance>{INSTANCE}(?<![.:-]))"  # of "worker@1: busy" it is 1, as for _whole_word
     values = {"name": re.escape(template), **{key: re.escape(value) for key, value in fill.items()}}
 
     def filled(found: re.Match[str]) -> str:

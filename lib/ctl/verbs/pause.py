@@ -196,7 +196,8 @@ def _hold(
             _forget(host, service, result)
         else:
             host.records.write_pause(was_paused)
-        result.changed, result.after = False, state_before(located) if located.mains else "stopped"
+        is_gone = all(main.is_gone for main in located.mains)
+        result.changed, result.after = False, "stopped" if is_gone else state_before(located)
         raise
     result.reason, result.after, result.changed = "paused", "paused", True
 
