@@ -13,11 +13,11 @@ from ctl.model.program import Program
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
 from ctl.system.host import Host
-from ctl.system.members import Members
-from ctl.system.pidfd import Handle, boot_id
+from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.runs import members_of
 
 KILL = parse_schedule("KILL/5")
 
@@ -73,7 +73,7 @@ def _end(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         require_expected(mains, options.expect_pid.get(service.name))
         if located.doubt is not None:
@@ -208,15 +208,6 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))
-
-
-def members_of(located: Located) -> Members:
-    """The members of what was found, and of the run that the record tells of; ticks of another boot say nothing."""
-    record = located.record
-    if record is None or record.identity.boot_id != boot_id():
-        return Members(located.mains, ())
-    began = 0 if record.earlier_run_ids else record.run_began
-    return Members(located.mains, record.run_ids, min([began, *(main.stat.start_ticks for main in located.mains)]))
 
 
 def state_before(located: Located) -> State:
