@@ -15,7 +15,6 @@ from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.members import Members
-from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
 from ctl.system.spawn import require_executable
 from ctl.system.wait import now
@@ -58,8 +57,7 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,
         )  # fmt: skip
-        if (expected := options.expect_pid.get(service.name)) is not None:
-            require_running(located.mains, expected)
+        require_expected(located.mains, options.expect_pid.get(service.name), must_run=located.doubt is None)
         if located.mains:
             result.pid = located.mains[0].pid
             result.after = result.before
@@ -88,14 +86,6 @@ def _locate_started(service: Service, host: Host) -> Located:
     host.wait_ended(gated, now() + _GATED_ENDS_WITHIN)
     located.close()
     return locate(service, host)
-
-
-def require_running(mains: list[Handle], expected: int) -> None:
-    """Raises CtlError (identity_mismatch) unless it runs already, as this process."""
-    require_expected(mains, expected)
-    if not mains:
-        what = f"it is not running, so pid {expected} is not its main process"
-        raise CtlError("identity_mismatch", what, where="--expect-pid")
 
 
 def start_of(service: Service) -> Start:

@@ -31,6 +31,7 @@ class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
     expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
+    must_run: bool = False  # where a pid is expected: a service that does not run is refused, too
 
 
 def stop(service: Service, host: Host, options: StopOptions) -> Result:
@@ -75,9 +76,9 @@ def _end(
     )  # fmt: skip
     members = members_of(located, service, host)
     try:
-        require_expected(mains, options.expect_pid.get(service.name))
         if located.doubt is not None:
             raise located.doubt
+        require_expected(mains, options.expect_pid.get(service.name), must_run=options.must_run)
         # Without a main process there is nobody whose end the others could wait for.
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
@@ -219,8 +220,14 @@ def state_before(located: Located) -> State:
     return "stale" if located.is_stale else "stopped"
 
 
-def require_expected(mains: list[Handle], expected: int | None) -> None:
-    """Raises CtlError (identity_mismatch) unless the main process is the expected one, --expect-pid."""
+def require_expected(mains: list[Handle], expected: int | None, *, must_run: bool = False) -> None:
+    """Raises CtlError (identity_mismatch) unless the main process is the expected one, --expect-pid.
+
+    Where there is none, only with `must_run`.
+    """
+    if expected is not None and not mains and must_run:
+        what = f"it is not running, so pid {expected} is not its main process"
+        raise CtlError("identity_mismatch", what, where="--expect-pid")
     if expected is not None and mains and [main.pid for main in mains] != [expected]:
         found = ", ".join(str(main.pid) for main in mains)
         raise CtlError(
