@@ -426,7 +426,7 @@ TOML
   service web polite
   echo 4194303 >"$RUN/web.pid"
   for dry in "" --dry-run; do
-    run ctl restart web --expect-pid 4711 --json ${dry:+"$dry"}
+    run --separate-stderr ctl restart web --expect-pid 4711 --json ${dry:+"$dry"}
     assert_failure 152
     assert_json '.results[0] | "\(.before) \(.reason) \(.changed)"' "stale identity_mismatch false"
   done
