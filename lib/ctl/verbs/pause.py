@@ -23,7 +23,8 @@ from ctl.system.portrait import rfc3339, rfc3339_now, seen
 from ctl.system.wait import now, wall_clock
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.many import act_on
-from ctl.verbs.stop import command_program, members_of, require_expected, state_before
+from ctl.verbs.runs import members_of
+from ctl.verbs.stop import command_program, require_expected, state_before
 
 _WITHIN = 5.0  # seconds for what was signalled to stop, or to go on; in state D it does neither
 _FIRST_LOOK = 0.001  # seconds between two looks, doubled up to
@@ -148,7 +149,7 @@ def _found(
 
 
 def _pause(service: Service, host: Host, options: PauseOptions, located: Located, result: Result) -> None:
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         everyone = [*located.mains, *members.refresh(to_the_last=True)]
         already = all(handle.is_stopped for handle in everyone)
@@ -225,7 +226,7 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
     if options.only is not None and (on_record is None or on_record.id != options.only):
         result.reason = "already_running"
         return
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         # The main process last: it is not to find its children still held.
         held = [handle for handle in (*members.refresh(), *located.mains) if handle.is_stopped]
