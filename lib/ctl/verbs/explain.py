@@ -29,7 +29,8 @@ from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
 from ctl.verbs.locate import Located, bare_claims, by_record, locate, marks_survivors
 from ctl.verbs.many import as_ctl_error
-from ctl.verbs.stop import members_of, state_before
+from ctl.verbs.runs import members_of
+from ctl.verbs.stop import state_before
 
 _PROOFS = {
     "record": "named by its record",
@@ -65,7 +66,7 @@ def explain(service: Service, host: Host, given_pid: int | None = None, *, every
 def _explain(service: Service, host: Host, given_pid: int | None, *, everything: bool) -> Explanation:
     rules = host.rules(service)
     located = _located(service, host, given_pid)
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         related = [_member(handle, members.kinship(handle)) for handle in members.refresh()]
         record, claims = _claims(service, host, rules, located, given_pid)
