@@ -87,6 +87,8 @@ class Session(msgspec.Struct, kw_only=True):
         found = at_work(host)
         for name in found.protected:
             self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
+        if not (found.services or found.unusable):
+            self._say("", f"nothing to {self.verb}: no service is running")
         if ask and found.services and not self._confirmed(found, host):
             return self.fail(CtlError("failed", "not confirmed: nothing was done"))
         return self.act_on(host, list(found.services.values()), operation, found.unusable, spread)
