@@ -425,3 +425,14 @@ it was not sent KILL, which ctl kill a does"
   assert_output --regexp "^web: stopped, but only KILL ended it, pid $pid, "
   assert_gone "$(<"$SANDBOX/child")"
 }
+
+@test "restart --expect-pid touches nothing where the service does not run, and says so" {
+  service web polite
+  echo 4194303 >"$RUN/web.pid"
+  for dry in "" --dry-run; do
+    run --separate-stderr ctl restart web --expect-pid 4711 --json ${dry:+"$dry"}
+    assert_failure 152
+    assert_json '.results[0] | "\(.before) \(.reason) \(.changed)"' "stale identity_mismatch false"
+  done
+  assert_file_exists "$RUN/web.pid"
+}

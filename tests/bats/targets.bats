@@ -176,6 +176,9 @@ everything() {
   assert_success
   assert_output --partial "vault: stopped"
   running
+  run ctl stop
+  assert_success
+  assert_output "ctl: nothing to stop: no service is running"
 }
 
 @test "kill and restart want names or --all, and --all is all but the protected ones" {

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.mark import MARK, SESSION
+
 GONE = ""  # the state of a process that no longer has an entry
 
 
@@ -83,8 +85,11 @@ def with_environment(name: str, value: str) -> list[int]:
 
 
 def services(target: str) -> list[int]:
-    """Every running process that ctl started for `target`, and what those have forked, by CTL_TARGET."""
-    return with_environment("CTL_TARGET", target)
+    """Every running process that these tests' ctl started for `target`, and what those have forked, by CTL_TARGET.
+
+    Services of that name of other tests, which run beside these, are not among them.
+    """
+    return [pid for pid in with_environment("CTL_TARGET", target) if environment(pid).get(MARK, "").startswith(SESSION)]
 
 
 def pidfd_inode(pidfd: int) -> int:

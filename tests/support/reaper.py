@@ -13,18 +13,16 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
 from support import proc
+from support.mark import MARK as MARK
+from support.mark import SESSION as SESSION
 from support.waiting import TIMEOUT, Lines, readable, wait_gone
 
-MARK = "CTL_TEST_ID"
-SESSION = uuid.uuid4().hex[:12]  # every mark of one run of the tests begins with it
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 _numbers = itertools.count(1)
 

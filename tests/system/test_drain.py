@@ -7,7 +7,9 @@ and Ctrl-C in the middle. Nothing of a probe or hook is left, and the next comma
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import shlex
 import signal
 import socket
@@ -23,7 +25,7 @@ from support.pty import Terminal
 from support.reaper import MARK, Process
 from support.requires import requires_root
 from support.sandbox import CTL, NOBODY_UID, Json, Sandbox
-from support.waiting import wait_file, wait_gone, wait_line
+from support.waiting import Lines, wait_file, wait_gone, wait_line, wait_until
 
 LITTLE = 4.0  # seconds that a stop may take beyond what the drain and the schedule allow, on a machine that is busy
 FOREVER = "exec tail -f /dev/null"
@@ -432,15 +434,28 @@ def test_a_service_that_dies_while_it_is_drained_is_no_longer_asked(sandbox: San
 
 
 def test_a_service_that_dies_between_two_questions_is_no_longer_asked(sandbox: Sandbox) -> None:
+    """Also where it dies after ctl has last looked and before it pauses: ctl is held as it says that it will."""
     asked = sandbox.tmp / "asked"
     pid = started(sandbox, drain={"command": sh(f"{announce(asked)}; exit 1"), "interval": 600, "timeout": 600})
     pidfd = sandbox.reaper.adopt(pid)
-    stop = sandbox.ctl_popen("stop", "web", "--json", "--verbose")
-    assert stop.err
-    stop.err.wait("not drained yet: command sh: exit status 1")
-    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    assert sandbox.collect(stop).expect(0).one["after"] == "stopped"
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0):
+        room = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(writer, b" " * (room - len("ctl: web: draining, at most 600 s\n")))
+        stop = sandbox.ctl_popen("stop", "web", "--json", "--verbose", stderr=writer)
+        os.close(writer)
+        wait_file(asked)
+        wait_until(lambda: in_a_call_on(stop.pid, 2), "ctl waits to say that it is not drained")
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        wait_gone(pidfd)
+        Lines(reader).wait("not drained yet: command sh: exit status 1")
+        assert sandbox.collect(stop).expect(0).one["after"] == "stopped"
     assert_nothing_left(sandbox, pid)
+
+
+def in_a_call_on(pid: int, fd: int) -> bool:
+    """Whether the process waits in a system call whose first argument is this descriptor, proc(5)."""
+    return Path(f"/proc/{pid}/syscall").read_text(encoding="ascii").split()[1:2] == [hex(fd)]
 
 
 def test_one_of_two_main_processes_that_dies_does_not_silence_the_probe(sandbox: Sandbox) -> None:
@@ -514,7 +529,9 @@ def test_an_interrupted_drain_leaves_the_service_running(
 ) -> None:
     at = sandbox.tmp / "at"
     pid = started(sandbox, **in_hook(sandbox, where, DEAF, at))
-    with Terminal(sandbox.reaper, [CTL, "stop", "web"], sandbox.environment(), columns=500) as terminal:
+    with Terminal(
+        sandbox.reaper, [CTL, "stop", "web"], sandbox.environment({"NO_COLOR": "1"}), columns=500
+    ) as terminal:
         probe = sandbox.reaper.adopt(int(wait_file(at)))
         if number == signal.SIGINT:
             terminal.interrupt()
@@ -647,9 +664,12 @@ def test_a_restart_starts_again_also_when_a_hook_fails(sandbox: Sandbox, where: 
 
 
 def surroundings(path: Path) -> list[str]:
-    """A hook that writes down what it runs in, as /proc shows it."""
+    """A hook that writes down what it runs in, as /proc shows it.
+
+    It reads its status itself: dash(1) blocks all signals while it starts a program, such as one to read it.
+    """
     return sh(
-        """for name in environ status; do cat /proc/$$/$name >"$0.$name"; done
+        """while read -r line; do echo "$line"; done </proc/$$/status >"$0.status"; cat /proc/$$/environ >"$0.environ"
         ls -l /proc/$$/fd >"$0.fd"; pwd >"$0.pwd"; umask >"$0.umask"; ps -o sid= -p $$ >"$0.sid"; echo $$ >"$0.pid" """,
         path,
     )

@@ -24,6 +24,7 @@ from support.pty import Terminal
 from support.reaper import MARK
 from support.requires import requires, requires_strace
 from support.sandbox import CTL, Sandbox
+from support.screen import Screen
 from support.strace import calls, since
 from support.waiting import wait_file, wait_gone, wait_line, wait_until
 
@@ -47,7 +48,7 @@ BOTH = pytest.mark.parametrize(("interrupt", "code"), [(ctrl_c, 130), (term, 143
 def typed(sandbox: Sandbox, *args: object) -> Iterator[Terminal]:
     """`ctl ARGS`, typed at a terminal."""
     with Terminal(
-        sandbox.reaper, [CTL, *map(str, args)], sandbox.environment({"TERM": "dumb"}), columns=500
+        sandbox.reaper, [CTL, *map(str, args)], sandbox.environment({"NO_COLOR": "1"}), columns=500
     ) as terminal:
         yield terminal
 
@@ -251,8 +252,8 @@ def test_a_stop_in_its_grace_leaves_the_service_findable(sandbox: Sandbox, inter
         wait_line(sandbox.log("web"), "got TERM")
         interrupt(terminal)
         assert terminal.wait() == code
-        (line,) = terminal.screen.removeprefix("^C").splitlines()
-        assert line.startswith("ctl: web: interrupted")
+        (line,) = Screen(terminal.screen, 24, 500).everything
+        assert line.removeprefix("^C").startswith("ctl: web: interrupted")
         assert f"pid {pid}" in line, "it does not say who is left"
     assert_running(sandbox, pid)
     stopped = sandbox.ctl("stop", "web", "--schedule", "TERM/0.1/KILL/5", "--json").expect(0).one

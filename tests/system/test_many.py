@@ -10,7 +10,7 @@ import pytest
 
 from ctl.model.match import Marker, Rules, necessary_literal
 from ctl.system import table
-from ctl.system.reading import read_processes
+from ctl.system.reading import read_newcomers, read_processes
 from ctl.system.sharing import Shared
 from ctl.system.shortlist import Shortlist
 from support.reaper import Reaper
@@ -22,7 +22,7 @@ def test_nobody_is_answered_by_a_look_that_began_before_the_question() -> None:
     looks: list[int] = []
     first_is_under_way, go_on = threading.Event(), threading.Event()
 
-    def look(before: int | None) -> int:
+    def look(before: int | None, _thoroughly: bool) -> int:
         assert before == (looks[-1] if looks else None)
         looks.append(len(looks))
         if len(looks) == 1:
@@ -53,7 +53,7 @@ def test_nobody_is_answered_by_a_look_that_began_before_the_question() -> None:
 def test_a_look_that_fails_fails_for_who_looked_and_the_next_one_looks_again() -> None:
     failing = [True]
 
-    def look(_before: int | None) -> int:
+    def look(_before: int | None, _thoroughly: bool) -> int:
         if failing:
             raise OSError("no /proc")
         return 7
@@ -73,7 +73,7 @@ def test_the_shortlist_leaves_out_nobody_who_matches(sandbox: Sandbox, reaper: R
         reaper.start(sandbox.programs("recorder", "-", *arguments))
     cmdline = re.compile(pattern)
     rules = Rules(cmdline=cmdline, literal=necessary_literal(cmdline))
-    assert _pids(table.scan(rules, Shortlist(None).candidates(rules))) == _pids(table.scan(rules))
+    assert _pids(table.scan(rules, Shortlist().candidates(rules))) == _pids(table.scan(rules))
 
 
 def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reaper: Reaper) -> None:
@@ -87,7 +87,7 @@ def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reape
     main = reaper.start([str(java), "-cp", "x.jar", "org.example.Main"])
     reaper.start([str(java), "-cp", "org.example.Main", "org.example.Other"])
     for rules, process in ((Rules(marker=marker), marked), (Rules(java_main="org.example.Main"), main)):
-        assert _pids(table.scan(rules, Shortlist(None).candidates(rules))) == {process.pid}
+        assert _pids(table.scan(rules, Shortlist().candidates(rules))) == {process.pid}
 
 
 def test_a_reading_knows_who_carries_what_and_who_has_come(sandbox: Sandbox, reaper: Reaper) -> None:
@@ -99,8 +99,8 @@ def test_a_reading_knows_who_carries_what_and_who_has_come(sandbox: Sandbox, rea
     assert after.carriers(["a" * 32, "b" * 32], "CTL_RUN_ID", since) == {marked.pid}
     assert marked.pid in after.relatives([after.stats[marked.pid].ppid], [])
     plain = reaper.start(idle)
-    assert read_processes().has_strangers_since(after.number, "CTL_RUN_ID", after.stats[marked.pid].start_ticks)
-    assert plain.alive()
+    assert plain.pid in read_newcomers().came_since(after.number).pids
+    assert read_newcomers().came_since(after.number).pids.count(marked.pid) == 0
 
 
 def test_services_of_one_template_are_started_and_stopped_by_the_dozen(sandbox: Sandbox) -> None:

@@ -112,8 +112,8 @@ def test_every_process_is_held_and_goes_on(sandbox: Sandbox) -> None:
 
 
 def test_what_forks_without_end_is_held_to_the_last_process(sandbox: Sandbox) -> None:
-    """Three chains of processes of which each lives 2 ms, and a main process that forks on. Each fork is a dot."""
-    sandbox.service("web", "storm", 3, 2000, 4000)
+    """Three chains of processes of which each lives 2.5 ms, and a main process that forks on. Each fork is a dot."""
+    sandbox.service("web", "storm", 3, 2500, 4000)
     pidfd = sandbox.reaper.adopt(start(sandbox, "web")[0])
     for _ in range(4):
         assert sandbox.ctl("pause", "web", "--json").expect(0).one["reason"] == "paused"
@@ -224,8 +224,9 @@ def test_ctrl_c_while_it_drains_leaves_it_running(sandbox: Sandbox) -> None:
     at = sandbox.tmp / "at"
     sandbox.service("web", "polite", drain={"command": [*HANGS, str(at)], "timeout": 600})
     start(sandbox, "web")
-    environment = sandbox.environment({"TERM": "dumb"})
-    with Terminal(sandbox.reaper, [CTL, "pause", "web", "--for", "1h"], environment, columns=500) as terminal:
+    with Terminal(
+        sandbox.reaper, [CTL, "pause", "web", "--for", "1h"], sandbox.environment({"TERM": "dumb"}), columns=500
+    ) as terminal:
         probe = sandbox.reaper.adopt(int(wait_file(at)))
         terminal.interrupt()
         assert terminal.wait() == 130

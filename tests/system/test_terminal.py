@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support import proc
 from support.pty import Terminal
-from support.reaper import Process
+from support.reaper import PATH
+from support.requires import requires
 from support.sandbox import CTL, Sandbox
 from support.screen import Screen, cells, plain
 from support.waiting import wait_gone, wait_line
@@ -122,9 +122,10 @@ def test_many_targets_are_no_more_than_the_terminal_is_high(sandbox: Sandbox) ->
         assert screen.lines[18:] == [f"… and {30 - 17} more"]
         assert screen.scrollback == []
         assert terminal.wait() == 151
-        results = [line for line in Screen(terminal.screen, 20, 80).everything if line.startswith("web")]
+        everything = Screen(terminal.screen, 20, 80).everything
+    results = [line for line in everything if line.startswith("web")]
     assert [line.partition(":")[0] for line in results] == names
-    assert "waiting" not in "".join(results)
+    assert not re.search(r"waiting|of 31|more", "".join(everything))
 
 
 def test_it_fits_a_narrow_terminal_and_one_that_becomes_narrower(sandbox: Sandbox) -> None:
@@ -143,25 +144,39 @@ def test_it_fits_a_narrow_terminal_and_one_that_becomes_narrower(sandbox: Sandbo
         assert terminal.wait() == 0
 
 
-def test_a_diagnostic_is_printed_above_and_stays(sandbox: Sandbox) -> None:
+def test_who_holds_the_target_is_shown(sandbox: Sandbox) -> None:
     sandbox.service("web", "never_ready", ready={"log": "^up$"})
     start = sandbox.ctl_popen("start", "web")
     wait_line(sandbox.log("web"), "waiting for a database")
-    with typed(sandbox, "stop", "web", "--lock-timeout", 1.2, columns=200) as terminal:
+    with typed(sandbox, "stop", "web", "--lock-timeout", 0.9, columns=200) as terminal:
         terminal.expect("s left")
         waiting = f"waiting for ctl start (pid {start.pid})"
         assert Screen(terminal.screen, 24, 200).lines == [f"ctl: web: {waiting}", f"web: {waiting}, 1 s left"]
         assert terminal.wait() == 153
         first, second = Screen(terminal.screen, 24, 200).lines
     assert first == f"ctl: web: {waiting}"
-    assert second.startswith(f"ctl: web: ctl start (pid {start.pid}) holds it; waited 1.2 s; ")
-    _end(sandbox, start)
-
-
-def _end(sandbox: Sandbox, start: Process) -> None:
+    assert second.startswith(f"ctl: web: ctl start (pid {start.pid}) holds it; waited 0.9 s; ")
     sandbox.ctl("kill", "web").expect(0)
     sandbox.collect(start)
-    assert not proc.alive(start.pid)
+
+
+def test_diagnostics_are_printed_above_and_stay(sandbox: Sandbox) -> None:
+    """A terminal of few lines, so that they scroll off it."""
+    says = ["sh", "-c", "echo 3 sessions; exit 1"]
+    sandbox.service("web", "polite", drain={"command": says, "interval": 0.2, "timeout": 1.5})
+    sandbox.ctl("start", "web").expect(0)
+    with typed(sandbox, "stop", "web", "--verbose", columns=200, rows=4) as terminal:
+        terminal.expect("left: command sh: exit status 1: 3 sessions")
+        terminal.expect("not drained yet")  # while something is drawn
+        assert terminal.wait() == 0
+        lines = Screen(terminal.screen, 4, 200).everything
+    assert lines[0] == "ctl: web: draining, at most 1.5 s"
+    told = [line for line in lines if line == "ctl: web: not drained yet: command sh: exit status 1: 3 sessions"]
+    assert told
+    assert len(lines) == len(told) + 4
+    assert lines[-3].startswith("ctl: web: TERM to pid ")
+    assert lines[-2].startswith("ctl: web: not drained within 1.5 s: command sh: exit status 1: 3 sessions (")
+    assert lines[-1].startswith("web: stopped, pid ")
 
 
 @pytest.fixture
@@ -215,3 +230,27 @@ def test_a_failure_is_red_and_says_who_speaks(sandbox: Sandbox) -> None:
     with typed(sandbox, "stop", "nope", columns=500) as terminal:
         assert terminal.wait() == 5
         assert terminal.screen.startswith("\033[1mctl: nope:\033[0m\033[31m no such service (")
+
+
+SHELLS = {
+    "bash": (["bash", "--norc", "-i"], 'eval "$(ctl completion bash)"'),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D; source <(ctl completion zsh)"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_completes_what_is_typed(sandbox: Sandbox, shell: str) -> None:
+    requires(shell)
+    argv, setup = SHELLS[shell]
+    sandbox.service("worker@", "polite", ready={"log": "ready"})
+    sandbox.ctl("start", "worker@15").expect(0)
+    env = sandbox.environment({"PATH": f"{CTL.parent}:{PATH}", "PS1": "> ", "INPUTRC": "/dev/null"})
+    with Terminal(sandbox.reaper, argv, env, columns=200) as terminal:
+        terminal.send(f"{setup}; echo se''t\n")
+        terminal.expect("set")
+        terminal.expect("> ")
+        terminal.send("ctl stat\twor\t1\t\n")
+        terminal.expect("worker@15")
+        assert "ready" in terminal.expect("uses:")
+        terminal.send("exit\n")
+        assert terminal.wait() == 0

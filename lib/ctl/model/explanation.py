@@ -136,6 +136,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     given_pid: int | None = None  # --pid: the plans are those of stop and kill with the same
     pids: list[int] = []  # of the main processes
+    paused_since: str | None = None  # RFC 3339; of a pause by ctl
+    paused_until: str | None = None  # when it is resumed by itself
     proved_by: str | None = None  # record, pid file, stop.pid_file, --pid, $MAINPID or table
     defined: Defined | None = None
     rules: dict[str, str] = {}

@@ -32,7 +32,8 @@ def main() -> int:
 
         return _flushed(complete(shell, VERBS, _command))
     try:
-        code = _app(arguments)(args=arguments, prog_name="ctl", standalone_mode=False)
+        # complete_var: without one, Typer's own completion never answers in the place of a verb.
+        code = _app(arguments)(args=arguments, prog_name="ctl", standalone_mode=False, complete_var="")
     except TyperException as error:
         code = _usage(error, arguments)
     except (KeyboardInterrupt, typer.Abort):

@@ -12,7 +12,7 @@ from ctl.system.names import target_names
 from ctl.system.streams import write_out
 
 DIRECTORIES = "/directories"  # no word of ours has a slash: the script asks its shell for directories
-_VALUES = {"--conf": (DIRECTORIES,), "--run-dir": (DIRECTORIES,), "--for": ("running", "ready", "stopped")}
+_VALUES = {"--conf": (DIRECTORIES,), "--run-dir": (DIRECTORIES,)}
 
 
 class Word(NamedTuple):
@@ -77,9 +77,10 @@ def _split(line: str) -> list[str]:
 
 def _shown(word: Word, typed: str, shell: str) -> str:
     if shell == "bash":
-        # bash replaces only what follows the last character at which it breaks words: = and @ are among these.
-        breaks = variable("_CTL_BREAKS") or ""
-        kept = max((typed.rfind(char) for char in breaks if char not in "\"'"), default=-1) + 1
+        # bash replaces only what follows the last character at which it breaks words, such as = and :, and an @ itself:
+        # of those characters, readline leaves rl_special_prefixes in the word.
+        breaks = (variable("_CTL_BREAKS") or "").translate({ord(quote): None for quote in "\"'"})
+        kept = max((typed.rfind(char) + (char not in "@$") for char in breaks if char in typed), default=0)
         return word.text[kept:] if word.text.startswith(typed[:kept]) else word.text
     return f"{word.text}\t{word.meaning}" if word.meaning else word.text
 

@@ -23,7 +23,10 @@ from ctl.system.wait import now
 _FIRST = 0.5  # seconds; what is quicker is not worth a flicker
 _EVERY = 0.25  # seconds
 _FD = 2
-_DONE = {"start": "started", "stop": "stopped", "kill": "killed", "restart": "restarted", "reload": "reloaded"}
+_DONE = {
+    "start": "started", "stop": "stopped", "kill": "killed", "restart": "restarted", "reload": "reloaded",
+    "pause": "paused", "resume": "resumed",
+}  # fmt: skip
 
 
 class Step(NamedTuple):

@@ -12,8 +12,8 @@ import msgspec
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Result, Status
 from ctl.model.service import Service
-from ctl.model.target import Target, parse_target, template_of
 from ctl.shell import render
+from ctl.shell.resolving import resolve
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
 from ctl.system.streams import is_interactive, is_terminal, read_line, write_err, write_out
@@ -40,6 +40,7 @@ interrupts = Interrupts()
 _ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
 # How one operation gets to many services.
 Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
+_FEW = 10  # results that a person sees at a glance
 _ENDING = ("stop", "kill", "restart")  # what is not left half done when the terminal is lost
 
 
@@ -86,6 +87,8 @@ class Session(msgspec.Struct, kw_only=True):
         found = at_work(host)
         for name in found.protected:
             self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
+        if not (found.services or found.unusable):
+            self._say("", f"nothing to {self.verb}: no service is running")
         if ask and found.services and not self._confirmed(found, host):
             return self.fail(CtlError("failed", "not confirmed: nothing was done"))
         return self.act_on(host, list(found.services.values()), operation, found.unusable, spread)
@@ -112,8 +115,11 @@ class Session(msgspec.Struct, kw_only=True):
         results += unusable
         if self.as_json:
             self.print_document(results, ok=all(result.ok for result in results))
-        for result in results:
+        for result in sorted(results, key=lambda result: not result.ok):  # what failed is what a person must see last
             self._print_result(result)
+        failures = [result.target for result in results if not result.ok]
+        if failures and len(results) > _FEW:
+            self.tell(f"ctl: {len(failures)} of {len(results)} failed: {', '.join(failures)}", None)
         return exit_code([result.exit_code for result in results])
 
     def _confirmed(self, found: AtWork, host: Host) -> bool:
@@ -240,49 +246,6 @@ def as_json(value: msgspec.Struct) -> str:
         import json
 
         return json.dumps(msgspec.to_builtins(value))
-
-
-def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -> list[Service]:
-    """The services named, each once, in order. Nothing is done to any of them when one name is wrong.
-
-    A template without an instance is an error, too, unless `none_is_fine`. Raises CtlError with every wrong name.
-    """
-    services: dict[str, Service] = {}
-    errors: list[CtlError] = []
-    for text in targets:
-        try:
-            for target in _meant(host, text, none_is_fine):
-                services[str(target)] = host.service(target)
-        except CtlError as error:
-            errors.append(error)
-    if errors:
-        first, *others = errors
-        first.details += tuple(render.error_lines(other) for other in others)
-        note_refusal(host, first, first.target or " ".join(targets))
-        raise first
-    return list(services.values())
-
-
-def _meant(host: Host, text: str, none_is_fine: bool) -> list[Target]:
-    template = template_of(text)
-    if template is None:
-        return [parse_target(text)]
-    from ctl.verbs.targets import instances
-
-    host.config.require_template(template)
-    found = instances(host, [template])
-    if not found:
-        what = f"no instance of it is known or running; name one: {template}@ID"
-        if not none_is_fine:
-            raise CtlError("unknown_target", what, target=text)
-        host.say(text, what)
-    return found
-
-
-def note_refusal(host: Host, error: CtlError, target: str) -> None:
-    """The whole call came to nothing."""
-    where = f" ({error.where})" if error.where else ""
-    host.note(target, "refused", reason=error.reason, what=error.what + where)
 
 
 def exit_code(codes: Sequence[int]) -> int:

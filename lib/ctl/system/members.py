@@ -8,10 +8,9 @@ from typing import Final
 from ctl.system import procfs
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
-from ctl.system.reading import Reading, read_processes
+from ctl.system.reading import Reading, read_newcomers, read_processes
 from ctl.system.wait import now
 
-_QUICK_LOOKS: Final = 8
 _LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
 
 
@@ -37,18 +36,20 @@ class Members:
         # Each session that a main process leads, with the last clock tick that ended while that was alive.
         self._alive_at: dict[int, int] = {}
         self._known: dict[int, Handle] = {}
-        self.is_elusive = False  # whether the last refresh gave up on members that ended and may have left others
+        self._missed = False  # whether somebody who looked like a member had ended before he could be judged
 
     def known(self) -> list[Handle]:
         """The living members found so far, the oldest first."""
         self._forget_ended()
-        return self._in_order()
+        return self._oldest_first()
+
+    def _oldest_first(self) -> list[Handle]:
+        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
 
     def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors.
 
-        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new, or
-        if `is_elusive` says so afterwards.
+        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new.
         """
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
@@ -60,35 +61,16 @@ class Members:
         self._join_all(reading)
         # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has come
         # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
-        is_over = self.is_elusive = False
-        while not is_over and not self._known.keys() - known_before and now() < until:
-            again = read_processes()
-            has_slipped_away = self._join_all(again)
-            has_ended = self._forget_ended() or has_slipped_away
-            has_come = again.has_strangers_since(reading.number, self._variable, self._since)
-            is_over = not has_ended and not has_come
-            self.is_elusive = not is_over and (self.is_elusive or has_ended)
-            if not is_over:
-                self._catch_newcomers(set(again.stats))
+        is_over = False
+        while True:
+            has_ended = self._forget_ended()
+            if (is_over and not has_ended) or self._known.keys() - known_before or now() >= until:
+                return self._oldest_first()
+            again = read_newcomers()
+            came = again.came_since(reading.number)
+            has_ended = self._join_newcomers(again, came.pids) or came.and_ended
+            is_over = not has_ended and not self._may_be_anyones(again, came.pids)
             reading = again
-        return self._in_order()  # with one that has ended since, so that whoever asks will look for what it has left
-
-    def _in_order(self) -> list[Handle]:
-        return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
-
-    def _catch_newcomers(self, seen: set[int]) -> None:
-        """Let one join that lives for less than a reading takes: who is new is judged at once, the youngest first."""
-        for _ in range(_QUICK_LOOKS if self._run_ids else 0):
-            newcomers = [pid for pid in procfs.pids() if pid not in seen]
-            seen.update(newcomers)
-            for pid in reversed(newcomers):
-                try:
-                    is_ours = procfs.read_variable(pid, self._variable) in self._run_ids
-                except Gone:
-                    continue
-                if is_ours and self._join(pid):
-                    return
-                self.is_elusive = self.is_elusive or is_ours
 
     def kinship(self, member: Handle) -> list[str]:
         """How this member is known, now: parent, session, run id. Empty where what proved it has ended since."""
@@ -120,16 +102,32 @@ class Members:
             if main.stat.session == main.pid and not main.is_gone:
                 self._alive_at[main.pid] = tick
 
-    def _join_all(self, reading: Reading) -> bool:
-        """Returns whether one that carries the run id had ended before it could join: what it started may live."""
+    def _join_all(self, reading: Reading) -> None:
         rejected: set[int] = set()
         self._join_relatives(reading, rejected)
-        if not self._run_ids:
-            return False
-        carriers = reading.carriers(self._run_ids, self._variable, self._since)
-        self._join_each(carriers, reading, rejected)
-        self._join_relatives(reading, rejected)  # those of the ones that only the run id showed
-        return not carriers.isdisjoint(rejected)
+        if self._run_ids:
+            self._join_each(reading.carriers(self._run_ids, self._variable, self._since), reading, rejected)
+            self._join_relatives(reading, rejected)  # those of the ones that only the run id showed
+
+    def _join_newcomers(self, reading: Reading, came: list[int]) -> bool:
+        """Returns whether one of them has ended before he could join."""
+        self._missed = False
+        rejected: set[int] = set()
+        carriers = {pid for pid in came if self._run_ids and reading.value(pid, self._variable) in self._run_ids}
+        joined = True
+        while joined:
+            family = {handle.pid for handle in (*self._mains, *self._known.values())}
+            relatives = {
+                pid for pid in came if reading.stats[pid].ppid in family or reading.stats[pid].session in self._alive_at
+            }
+            joined = self._join_each(carriers | relatives, reading, rejected)
+        return self._missed
+
+    def _may_be_anyones(self, reading: Reading, came: list[int]) -> bool:
+        """Whether one of them carries no run id at all: who does is known by it, and so will be what he starts."""
+        return any(
+            reading.stats[pid].start_ticks >= self._since and not reading.value(pid, self._variable) for pid in came
+        )
 
     def _join_relatives(self, reading: Reading, rejected: set[int]) -> None:
         """Let all descendants and all of the session join, generation by generation."""
@@ -160,10 +158,12 @@ class Members:
         except Forbidden:
             return False
         if handle is None:
+            self._missed = True
             return False
         if self._is_member(handle) and not handle.is_gone:
             self._known[pid] = handle
             return True
+        self._missed = self._missed or handle.is_gone
         handle.close()
         return False
 

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from math import inf
+from typing import NamedTuple
 
 from ctl.system import procfs
 from ctl.system.procfs import Forbidden, Gone, Stat
@@ -15,84 +16,90 @@ from ctl.system.table import lineage
 _FORGOTTEN_AFTER = 16  # readings
 
 
-class _Came:
-    """Who was not there in the reading before."""
+class Came(NamedTuple):
+    """Who was not there in an earlier reading."""
 
-    def __init__(self) -> None:
-        self.pids: list[int] = []
-        self.and_ended = False  # whether anybody was listed, and gone when he was to be read
+    pids: list[int]
+    and_ended: bool  # whether anybody was listed, and gone when he was to be read
 
 
 class Reading:
-    """Every process but kernel threads, as /proc showed it from the beginning of the reading on."""
+    """Every process but kernel threads, and how it was when it was last read."""
 
-    def __init__(self, before: Reading | None) -> None:
+    def __init__(self, before: Reading | None, thoroughly: bool) -> None:
+        """Of whoever was there `before`, only a thorough reading has anything new to say."""
         self.number: int = 1 if before is None else before.number + 1
-        self.lineage = lineage()
+        self.lineage: frozenset[int] = lineage() if before is None or thoroughly else before.lineage
+        self.kernel_threads: set[int] = set() if before is None or thoroughly else before.kernel_threads
         self.stats: dict[int, Stat] = {}
         known = {} if before is None else before.stats
-        came = _Came()
+        came: list[int] = []
+        and_ended = False
         for pid in procfs.pids():
+            if pid in known and not thoroughly:
+                self.stats[pid] = known[pid]
+                continue
+            if pid in self.kernel_threads:
+                continue
             try:
                 stat = procfs.read_stat(pid)
             except Gone:
-                came.and_ended = came.and_ended or pid not in known
+                and_ended = and_ended or pid not in known
                 continue
             except Forbidden:
                 continue
-            if not stat.is_kernel_thread:
+            if stat.is_kernel_thread:
+                self.kernel_threads.add(pid)
+            else:
                 self.stats[pid] = stat
                 if pid not in known or known[pid].start_ticks != stat.start_ticks:
-                    came.pids.append(pid)
+                    came.append(pid)
         # By the number of each of the last few readings, who was not there in the one before it.
-        self.newcomers: dict[int, _Came] = {} if before is None else dict(before.newcomers)
-        self.newcomers[self.number] = came
+        self.newcomers: dict[int, Came] = {} if before is None else dict(before.newcomers)
+        self.newcomers[self.number] = Came(came, and_ended)
         self.newcomers.pop(self.number - _FORGOTTEN_AFTER, None)
-        self._children: dict[int, list[int]] = defaultdict(list)
-        self._in_session: dict[int, list[int]] = defaultdict(list)
-        for pid, stat in self.stats.items():
-            self._children[stat.ppid].append(pid)
-            self._in_session[stat.session].append(pid)
+        self._family: tuple[dict[int, list[int]], dict[int, list[int]]] | None = None
         self._values: dict[tuple[int, str], str] = {}
         # By variable: since when those that have started were asked, and who of them carries which value.
         self._carriers: dict[str, tuple[float, dict[str, list[int]]]] = {}
-        self._carrying = threading.Lock()
+        self._asking = threading.Lock()
 
     def relatives(self, parents: Iterable[int], sessions: Iterable[int]) -> set[int]:
         """The children of `parents` and who is in these sessions."""
-        found: set[int] = set()
-        for parent in parents:
-            found.update(self._children.get(parent, ()))
-        for session in sessions:
-            found.update(self._in_session.get(session, ()))
-        return found
+        with self._asking:
+            children, in_session = self._family = self._family or self._related()
+        return {
+            *(pid for parent in parents for pid in children.get(parent, ())),
+            *(pid for session in sessions for pid in in_session.get(session, ())),
+        }
 
     def carriers(self, values: Iterable[str], variable: str, since_ticks: int) -> set[int]:
         """Who has one of these values for `variable` in its environment and started at `since_ticks` or after."""
-        with self._carrying:
+        with self._asking:
             since, carried = self._carriers.get(variable, (inf, defaultdict(list)))
-            # The youngest first: they may be the first to end.
-            for pid, stat in reversed(self.stats.items()) if since_ticks < since else ():
-                if since_ticks <= stat.start_ticks < since and (value := self._value(pid, variable)):
+            for pid, stat in self.stats.items() if since_ticks < since else ():
+                if since_ticks <= stat.start_ticks < since and (value := self.value(pid, variable)):
                     carried[value].append(pid)
             self._carriers[variable] = min(since, since_ticks), carried
             return {pid for value in values for pid in carried.get(value, ())}
 
-    def has_strangers_since(self, number: int, variable: str, since_ticks: int) -> bool:
-        """Whether anybody has come since the reading of that number who carries no `variable`, and so may be anyone's.
+    def came_since(self, number: int) -> Came:
+        """Who has come since the reading of that number, and is still there as far as this one knows."""
+        later = [came for at, came in self.newcomers.items() if at > number]
+        forgotten = number < self.number - _FORGOTTEN_AFTER
+        pids = list(self.stats) if forgotten else [pid for came in later for pid in came.pids if pid in self.stats]
+        return Came(pids, any(came.and_ended for came in later))
 
-        Who carries one is known by it, and what he starts will be. Who had ended before he could be read may be anyone.
-        """
-        if number < self.number - _FORGOTTEN_AFTER + 1:
-            return True
-        later = [self.newcomers[later] for later in range(number + 1, self.number + 1)]
-        return any(came.and_ended for came in later) or any(
-            pid in self.stats and self.stats[pid].start_ticks >= since_ticks and not self._value(pid, variable)
-            for came in later
-            for pid in came.pids
-        )
+    def _related(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        """Everybody by parent and by session."""
+        children: dict[int, list[int]] = defaultdict(list)
+        in_session: dict[int, list[int]] = defaultdict(list)
+        for pid, stat in self.stats.items():
+            children[stat.ppid].append(pid)
+            in_session[stat.session].append(pid)
+        return children, in_session
 
-    def _value(self, pid: int, variable: str) -> str:
+    def value(self, pid: int, variable: str) -> str:
         """What it carries for `variable`, read once for all who ask; empty where that is nothing, or cannot be told."""
         key = pid, variable
         if key not in self._values:
@@ -108,5 +115,13 @@ _shared = Shared(Reading)
 
 
 def read_processes() -> Reading:
-    """A reading that begins after this call, which it may share with other threads."""
+    """Everybody, as read after this call. The reading may be shared with other threads."""
     return _shared.get()
+
+
+def read_newcomers() -> Reading:
+    """Who has come, as read after this call, in the least time: of who forks and ends at once, no other look is left.
+
+    Who was there before is listed as he was.
+    """
+    return _shared.get(thorough=False)

@@ -16,6 +16,7 @@ from ctl.model.errors import CtlError
 from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.pause import Pause
 from ctl.model.record import Record
+from ctl.system.decoding import decode
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.lock import locked
@@ -74,7 +75,7 @@ class Records:
         """The pause that is on record, None where there is none, or none that is believable."""
         try:
             content = _read(self.pause_file(target), _RECORD_LIMIT, {0, os.geteuid()})
-            pause = msgspec.json.decode(content[0], type=Pause) if content is not None else None
+            pause = decode(content[0], Pause) if content is not None else None
         except (Refused, Unreadable, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return pause if pause is not None and pause.target == target else None
@@ -112,7 +113,7 @@ class Records:
         if content is None:
             return None
         try:
-            record = msgspec.json.decode(content[0], type=Record)
+            record = decode(content[0], Record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Refused(f"is no record: {error}") from None
         if record.target != target:

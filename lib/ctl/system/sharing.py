@@ -15,17 +15,19 @@ class Shared(Generic[T]):
     What `get` returns was looked at after it was called: nobody is ever answered by an older look.
     """
 
-    def __init__(self, look: Callable[[T | None], T]) -> None:
-        """`look` is given what was seen the last time, None at first."""
+    def __init__(self, look: Callable[[T | None, bool], T]) -> None:
+        """`look` is given what was seen the last time, None at first, and whether anybody wants a thorough look."""
         self._look = look
         self._changed = threading.Condition()
         self._begun = 0
         self._done = 0
         self._looking = False
+        self._thoroughly = False
         self._seen: T | None = None
 
-    def get(self) -> T:
+    def get(self, *, thorough: bool = True) -> T:
         with self._changed:
+            self._thoroughly = self._thoroughly or thorough
             wanted = self._begun + 1
             while self._done < wanted:
                 if self._looking:
@@ -39,10 +41,11 @@ class Shared(Generic[T]):
         """Look while nobody is held up, and wake up all who wait."""
         self._looking = True
         self._begun += 1
+        thoroughly, self._thoroughly = self._thoroughly, False
         self._changed.release()
         seen = None
         try:
-            seen = self._look(self._seen)
+            seen = self._look(self._seen, thoroughly)
         finally:
             self._changed.acquire()
             self._looking = False

@@ -22,7 +22,7 @@ class Shortlist:
     Whoever it leaves out does not satisfy the rules; the others are still to be judged.
     """
 
-    def __init__(self, _before: Shortlist | None) -> None:
+    def __init__(self, _before: Shortlist | None = None, _thoroughly: bool = True) -> None:
         self._pids = list(procfs.pids())
         self._reading = threading.Lock()  # so that none of what follows is read twice
 

@@ -60,11 +60,11 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
         answer = ask(host, probe, deadline - now(), mains)
         if answer.verdict == YES:
             return True, []
-        if all(main.is_gone for main in mains):
+        if not (alive := still_there(mains)):
             return None, []
         host.say_more(service.name, f"not drained yet: {answer.why}")
         host.progress(service.name, "draining", deadline, why=answer.why)
-        host.pause(still_there(mains), min(now() + given.interval, deadline))
+        host.pause(alive, min(now() + given.interval, deadline))
     what = f"not drained within {given.timeout:g} s: {answer.why}"
     drained = False if answer.verdict == NO else None
     return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]

@@ -9,6 +9,7 @@ import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.event import Event, is_about
+from ctl.system.decoding import decode
 from ctl.system.follow import Changes, Followed, Piece
 from ctl.system.host import Host
 from ctl.system.journal import KEPT, journal_file
@@ -84,12 +85,12 @@ class Events:
     def _decoded(self, line: bytes) -> Event | None:
         """The event of a line. Where one was cut off and another written behind it, that other."""
         try:
-            return msgspec.json.decode(line, type=Event)
+            return decode(line, Event)
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.skipped += 1
         start = line.rfind(_BEGINNING)
         try:
-            return msgspec.json.decode(line[start:], type=Event) if start > 0 else None
+            return decode(line[start:], Event) if start > 0 else None
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 

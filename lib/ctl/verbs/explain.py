@@ -16,6 +16,7 @@ from ctl.model.explanation import (
 )
 from ctl.model.match import Rules
 from ctl.model.outcome import Claim, ClaimVerdict, Fault
+from ctl.model.pause import Pause
 from ctl.model.record import Record
 from ctl.model.service import Drain, Service
 from ctl.system import lock
@@ -28,7 +29,8 @@ from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
 from ctl.verbs.locate import Located, bare_claims, by_record, locate, marks_survivors
 from ctl.verbs.many import as_ctl_error
-from ctl.verbs.stop import members_of, state_before
+from ctl.verbs.runs import members_of
+from ctl.verbs.stop import state_before
 
 _PROOFS = {
     "record": "named by its record",
@@ -64,7 +66,7 @@ def explain(service: Service, host: Host, given_pid: int | None = None, *, every
 def _explain(service: Service, host: Host, given_pid: int | None, *, everything: bool) -> Explanation:
     rules = host.rules(service)
     located = _located(service, host, given_pid)
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         related = [_member(handle, members.kinship(handle)) for handle in members.refresh()]
         record, claims = _claims(service, host, rules, located, given_pid)
@@ -72,14 +74,18 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
         known = _known(service, located, record, {claim.pid for claim in claims if claim.pid} | {given_pid or 0})
         found = candidates(service, host, rules, wanted, known, everything=everything)
         holder = _holder(service, host)
+        is_paused = state_before(located) == "paused"
+        paused = host.pause_of(service, located.mains[0]) if is_paused else None
         return Explanation(
             target=service.name,
             given_pid=given_pid,
             ok=located.doubt is None,
             state=state_before(located),
-            answer=_answer(located, claims, related, given_pid),
+            answer=_answer(located, paused, claims, related, given_pid),
             exit_code=located.doubt.exit_code if located.doubt is not None else 0,
             pids=[main.pid for main in located.mains],
+            paused_since=None if paused is None else paused.since,
+            paused_until=None if paused is None else paused.until,
             proved_by=located.source if located.mains else None,
             defined=_defined(service, host),
             rules=wanted,
@@ -226,9 +232,15 @@ def _holder(service: Service, host: Host) -> LockHolder | None:
 # -- the answer, in a sentence
 
 
-def _answer(located: Located, claims: Sequence[Claim], members: Sequence[Member], given_pid: int | None) -> str:
+def _answer(
+    located: Located,
+    paused: Pause | None,
+    claims: Sequence[Claim],
+    members: Sequence[Member],
+    given_pid: int | None,
+) -> str:
     if located.mains:
-        return _running(located)
+        return _running(located, paused)
     if located.doubt is not None:
         ambiguous = located.doubt.reason == "ambiguous"
         what = located.doubt.what.partition(" (match.max)")[0] if ambiguous else located.doubt.what
@@ -239,7 +251,7 @@ def _answer(located: Located, claims: Sequence[Claim], members: Sequence[Member]
     return "; ".join(["not running", *said])
 
 
-def _running(located: Located) -> str:
+def _running(located: Located, paused: Pause | None) -> str:
     state = "paused" if state_before(located) == "paused" else "running"
     pids = f"pid{'s' if len(located.mains) > 1 else ''} {some_pids(main.pid for main in located.mains)}"
     proof = (
@@ -247,4 +259,5 @@ def _running(located: Located) -> str:
         if located.source == "table"
         else f"proved by {_OWN.get(located.source or '', located.source)}"
     )
-    return f"{state} as {pids}, {proof}"
+    held = f", since {paused.since} until {paused.until or 'it is resumed'}" if paused is not None else ""
+    return f"{state} as {pids}, {proof}{held}"

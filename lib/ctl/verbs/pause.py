@@ -23,7 +23,8 @@ from ctl.system.portrait import rfc3339, rfc3339_now, seen
 from ctl.system.wait import now, wall_clock
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.many import act_on
-from ctl.verbs.stop import command_program, members_of, require_expected, state_before
+from ctl.verbs.runs import members_of
+from ctl.verbs.stop import command_program, require_expected, state_before
 
 _WITHIN = 5.0  # seconds for what was signalled to stop, or to go on; in state D it does neither
 _FIRST_LOOK = 0.001  # seconds between two looks, doubled up to
@@ -148,7 +149,7 @@ def _found(
 
 
 def _pause(service: Service, host: Host, options: PauseOptions, located: Located, result: Result) -> None:
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         everyone = [*located.mains, *members.refresh(to_the_last=True)]
         already = all(handle.is_stopped for handle in everyone)
@@ -208,15 +209,15 @@ def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Re
     deadline = began + _WITHIN
     told: set[Identity] = set()
     strangers = list(mains)  # they first: what they would still start
-    while strangers or members.is_elusive:
+    while strangers:
         told |= {handle.identity for handle in strangers}
         _send(host, strangers, "STOP", result, began)
         _await(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
         strangers = [handle for handle in members.refresh(to_the_last=True) if handle.identity not in told]
-        if (strangers or members.is_elusive) and now() >= deadline:
-            raise CtlError("timeout", f"its processes come and go too fast to be held, for {_WITHIN:g} s now")
+        if strangers and now() >= deadline:
+            raise CtlError("timeout", f"its processes come and go too fast to be held, after {_WITHIN:g} s")
 
 
 def _resume(service: Service, host: Host, options: ResumeOptions, located: Located, result: Result) -> None:
@@ -224,7 +225,7 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
     if options.only is not None and (on_record is None or on_record.id != options.only):
         result.reason = "already_running"
         return
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
         # The main process last: it is not to find its children still held.
         held = [handle for handle in (*members.refresh(), *located.mains) if handle.is_stopped]

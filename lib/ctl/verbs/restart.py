@@ -8,7 +8,7 @@ from ctl.model.outcome import Plan, Result
 from ctl.model.service import Service
 from ctl.system.host import Host
 from ctl.system.wait import now
-from ctl.verbs.start import StartOptions, plan_of, require_running, require_startable, start_locked
+from ctl.verbs.start import StartOptions, plan_of, require_startable, start_locked
 from ctl.verbs.stop import StopOptions, stop_locked
 
 
@@ -19,13 +19,11 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
     """
     began = now()
     require_startable(service, host)
+    stopping = msgspec.structs.replace(stopping, must_run=True)
     if stopping.dry_run:
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
         stopped = stop_locked(service, host, stopping, began)
-        expected = stopping.expect_pid.get(service.name)
-        if expected is not None and stopped.pid is None:
-            require_running([], expected)
         if not stopped.ok and stopped.reason != "hook_failed":
             return stopped
         started = start_locked(service, host, starting, began)
@@ -46,6 +44,8 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
 
 def _planned(service: Service, host: Host, stopping: Result, starting: StartOptions) -> Result:
     """The plan of the stop, and of the start after it."""
+    if not stopping.ok:
+        return stopping
     stop_plan, start_plan = stopping.plan or Plan(), plan_of(service, host, starting)
     longest = None if stop_plan.longest_s is None else stop_plan.longest_s + (start_plan.longest_s or 0.0)
     stopping.plan = Plan(steps=stop_plan.steps + start_plan.steps, processes=stop_plan.processes, longest_s=longest)

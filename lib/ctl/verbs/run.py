@@ -39,7 +39,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)
         identity = own_identity()
-        earlier, fault = earlier_runs(located)
+        earlier, fault = earlier_runs(located, service, host)
         if fault is not None:
             host.say(service.name, fault.what)
         host.records.write(

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import msgspec
 
 from ctl.model.errors import CtlError
-from ctl.model.match import Marker
 from ctl.model.outcome import Fault, Plan, Result
 from ctl.model.record import Record
 from ctl.model.service import Service, Start
@@ -16,13 +15,12 @@ from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.members import Members
-from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
-from ctl.system.procfs import Gone, read_marker, read_variable
 from ctl.system.spawn import require_executable
 from ctl.system.wait import now
 from ctl.verbs.launch import Launch
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.runs import run_id_of, run_ids_of
 from ctl.verbs.stop import require_expected, state_before
 
 _GATED_ENDS_WITHIN = 5.0  # seconds
@@ -59,8 +57,7 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,
         )  # fmt: skip
-        if (expected := options.expect_pid.get(service.name)) is not None:
-            require_running(located.mains, expected)
+        require_expected(located.mains, options.expect_pid.get(service.name), must_run=located.doubt is None)
         if located.mains:
             result.pid = located.mains[0].pid
             result.after = result.before
@@ -89,14 +86,6 @@ def _locate_started(service: Service, host: Host) -> Located:
     host.wait_ended(gated, now() + _GATED_ENDS_WITHIN)
     located.close()
     return locate(service, host)
-
-
-def require_running(mains: list[Handle], expected: int) -> None:
-    """Raises CtlError (identity_mismatch) unless it runs already, as this process."""
-    require_expected(mains, expected)
-    if not mains:
-        what = f"it is not running, so pid {expected} is not its main process"
-        raise CtlError("identity_mismatch", what, where="--expect-pid")
 
 
 def start_of(service: Service) -> Start:
@@ -142,7 +131,7 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
         result.reason, result.after, result.plan = "planned", result.before, plan_of(service, host, options)
         return
     timeout = service.ready.timeout if options.timeout is None else options.timeout
-    earlier, fault = earlier_runs(located)
+    earlier, fault = earlier_runs(located, service, host)
     result.errors += [fault] if fault is not None else []
     launch = Launch(service, start, host, run_id, earlier)
     main = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
@@ -161,7 +150,7 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
             Record(
                 target=service.name,
                 identity=main.identity,
-                run_id=_run_id_of(main, host.marker(service)),
+                run_id=run_id_of(main.pid, host.marker(service)),
                 earlier_run_ids=located.run_ids,
                 since=rfc3339(started(main)),
                 adopted=True,
@@ -173,17 +162,10 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         result.errors.append(Fault.of(error))
 
 
-def _run_id_of(main: Handle, marker: Marker) -> str | None:
-    try:
-        ours = read_marker(main.pid) == marker
-        return (read_variable(main.pid, "CTL_RUN_ID") or None) if ours else None
-    except Gone:
-        return None
-
-
-def earlier_runs(located: Located) -> tuple[tuple[str, ...], Fault | None]:
+def earlier_runs(located: Located, service: Service, host: Host) -> tuple[tuple[str, ...], Fault | None]:
     """The run ids that something still carries although their main process has ended, and what to say of it."""
-    members = Members([], located.run_ids, 0)
+    run_ids = run_ids_of(located, service, host)
+    members = Members([], run_ids, 0)
     try:
         left = [seen(handle) for handle in members.refresh()]
     finally:
@@ -194,4 +176,4 @@ def earlier_runs(located: Located) -> tuple[tuple[str, ...], Fault | None]:
         f"{len(left)} process{'es' if len(left) > 1 else ''} of an earlier run still there; stop or kill ends them too"
     )
     fault = Fault(reason="failed", what=what, details=tuple(describe(process) for process in left))
-    return located.run_ids, fault
+    return run_ids, fault

@@ -13,11 +13,11 @@ from ctl.model.program import Program
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
 from ctl.system.host import Host
-from ctl.system.members import Members
-from ctl.system.pidfd import Handle, boot_id
+from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.runs import members_of
 
 KILL = parse_schedule("KILL/5")
 
@@ -31,6 +31,7 @@ class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
     expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
+    must_run: bool = False  # where a pid is expected: a service that does not run is refused, too
 
 
 def stop(service: Service, host: Host, options: StopOptions) -> Result:
@@ -97,11 +98,11 @@ def _end_located(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
-    members = members_of(located)
+    members = members_of(located, service, host)
     try:
-        require_expected(mains, options.expect_pid.get(service.name))
         if located.doubt is not None:
             raise located.doubt
+        require_expected(mains, options.expect_pid.get(service.name), must_run=options.must_run)
         # Without a main process there is nobody whose end the others could wait for.
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
@@ -236,15 +237,6 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
         result.errors.append(Fault.of(error))
 
 
-def members_of(located: Located) -> Members:
-    """The members of what was found, and of the run that the record tells of; ticks of another boot say nothing."""
-    record = located.record
-    if record is None or record.identity.boot_id != boot_id():
-        return Members(located.mains, ())
-    began = 0 if record.earlier_run_ids else record.run_began
-    return Members(located.mains, record.run_ids, min([began, *(main.stat.start_ticks for main in located.mains)]))
-
-
 def state_before(located: Located) -> State:
     """The state that the claims and the process table show."""
     if located.mains:
@@ -254,8 +246,14 @@ def state_before(located: Located) -> State:
     return "stale" if located.is_stale else "stopped"
 
 
-def require_expected(mains: list[Handle], expected: int | None) -> None:
-    """Raises CtlError (identity_mismatch) unless the main process is the expected one, --expect-pid."""
+def require_expected(mains: list[Handle], expected: int | None, *, must_run: bool = False) -> None:
+    """Raises CtlError (identity_mismatch) unless the main process is the expected one, --expect-pid.
+
+    Where there is none, only with `must_run`.
+    """
+    if expected is not None and not mains and must_run:
+        what = f"it is not running, so pid {expected} is not its main process"
+        raise CtlError("identity_mismatch", what, where="--expect-pid")
     if expected is not None and mains and [main.pid for main in mains] != [expected]:
         found = ", ".join(str(main.pid) for main in mains)
         raise CtlError(

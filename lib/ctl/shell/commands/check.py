@@ -18,10 +18,10 @@ Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of
 
 @verb
 def check(session: Session, targets: AnyTargets = None, schema: Schema = False) -> int:
-    """Check ctl.toml and the definitions: all errors at once, each with file, key and what would be right.
+    """Check ctl.toml and the definitions, all errors at once.
 
-    Without a target: every file of the service directory. A template NAME@ is read as if for an instance. It has no
-    effect, and asks no process.
+    Each with file, key and what would be right. Without a target: every file of the service directory. A template
+    NAME@ is read as if for an instance. It has no effect, and asks no process.
     """
     if schema:
         return _print_schema(targets or [])

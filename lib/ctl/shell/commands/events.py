@@ -41,7 +41,9 @@ Since = Annotated[
 def events(
     session: Session, targets: Names = None, count: LineCount = 50, follow: Follow = False, since: Since = None
 ) -> int:
-    """Show what every ctl has done: starts, signals, refusals and outcomes, and who asked for them.
+    """Show what every ctl has done, and who asked for it.
+
+    Starts, signals, adoptions, refusals and outcomes, the oldest first.
 
     With --follow --json each event is a document on a line of its own.
     """

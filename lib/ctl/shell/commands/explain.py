@@ -2,18 +2,20 @@ from __future__ import annotations
 
 from ctl.shell.explanation import explanation_lines
 from ctl.shell.options import Pid, Targets, require_one
-from ctl.shell.session import Session, exit_code, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session, exit_code
 from ctl.shell.verb import verb
 from ctl.verbs.explain import explain_each
 
 
 @verb
 def explain(session: Session, targets: Targets, pid: Pid = None) -> int:
-    """Show how services are found, and what stop and kill would do now. It has no effect, and asks no probe.
+    """Show how services are found, and what stop would do.
 
-    Each claim and whether it holds; each process that is the service, could be taken for it or comes near, with what
-    every rule says of it and why; who would be signalled, and how long that could take. --verbose lists all the
-    candidates. Exits with 0 where it can be told, 4 where that takes other rights, 152 where stop would refuse.
+    It has no effect, and asks no probe. Each claim and whether it holds; each process that is the service, could be
+    taken for it or comes near, with what every rule says of it and why; who would be signalled by stop and by kill,
+    and how long that could take. --verbose lists all the candidates. Exits with 0 where it can be told, 4 where
+    that takes other rights, 152 where stop would refuse.
     """
     require_one(targets, pid)
     host = session.host()

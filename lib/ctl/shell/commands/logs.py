@@ -7,7 +7,8 @@ import msgspec
 from ctl.model.errors import Interrupted
 from ctl.shell.options import Follow, LineCount, Targets
 from ctl.shell.render import error_lines, printable
-from ctl.shell.session import Session, as_json, exit_code, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session, as_json, exit_code
 from ctl.shell.verb import verb
 from ctl.system.streams import is_terminal, told_of_hangup, write_now
 from ctl.verbs.logs import Logs, Written, collected, text_of
@@ -15,7 +16,9 @@ from ctl.verbs.logs import Logs, Written, collected, text_of
 
 @verb
 def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Follow = False) -> int:
-    """Show what services have written to stdout and stderr, also before their last restart.
+    """Show what services have written to stdout and stderr.
+
+    Also before their last restart, as far as that has been kept.
 
     On a terminal control characters are escaped; elsewhere each byte comes as it was written. With --follow --json
     each line is a document on a line of its own.

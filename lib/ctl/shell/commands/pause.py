@@ -3,7 +3,8 @@ from __future__ import annotations
 from ctl.model.outcome import Result
 from ctl.model.service import Service
 from ctl.shell.options import DryRun, ExpectPid, For, LockTimeout, Targets, expected_pids
-from ctl.shell.session import Session, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.system.environment import new_run_id
 from ctl.system.host import Host
@@ -20,7 +21,11 @@ def pause(
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Drain services, then hold every process of theirs with SIGSTOP. One that is paused already is left alone."""
+    """Drain services, then hold all their processes (SIGSTOP).
+
+    All of a service is held or none of it. One that is paused already stays so, for as long as is said now: with --for
+    it is resumed by itself, also when this ctl is gone by then.
+    """
     options = pausing.PauseOptions(
         seconds=seconds,
         id=new_run_id(),

@@ -14,9 +14,10 @@ def reload(
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Have running services take in their new configuration, by the signal or command of their [reload] table.
+    """Have running services take in a new configuration.
 
-    A signal that the service does not catch and that would end it is not sent.
+    By the signal or command of their [reload] table. A signal that the service does not catch and that would end it
+    is not sent.
     """
     options = reloading.ReloadOptions(
         expect_pid=expected_pids(expect_pid, targets), lock_timeout=lock_timeout, dry_run=dry_run

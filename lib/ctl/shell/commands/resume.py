@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, expected_pids
-from ctl.shell.session import Session, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import pause as pausing
 
@@ -22,7 +23,7 @@ def resume(
     lock_timeout: LockTimeout = 60.0,
     due: Due = None,
 ) -> int:
-    """Let paused services go on, and clear what is left of the pause. One that is not paused is left alone."""
+    """Let paused services go on. Nothing is left of the pause, and one that is not paused is left alone."""
     if due is not None:
         host = session.host()
         pausing.resume_when_due(resolve(host, targets), host, due)

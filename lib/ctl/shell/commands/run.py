@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from ctl.model.errors import CtlError
 from ctl.shell.options import DryRun, LockTimeout, Target
-from ctl.shell.session import Session, note_refusal, resolve
+from ctl.shell.resolving import note_refusal, resolve
+from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import run as running
 from ctl.verbs.start import StartOptions, start

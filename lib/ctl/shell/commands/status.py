@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from ctl.model.errors import CtlError
 from ctl.shell.options import AnyTargets, Pid, require_one
-from ctl.shell.session import Session, resolve
+from ctl.shell.resolving import resolve
+from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs.status import status_of_all, status_of_each
 

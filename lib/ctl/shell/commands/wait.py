@@ -14,11 +14,11 @@ For = Annotated[waiting.Goal, typer.Option("--for", help="What they are to be.")
 
 @verb
 def wait(session: Session, targets: Targets, goal: For = "ready", timeout: WaitTimeout = None) -> int:
-    """Wait until services are ready, running or stopped, whoever starts or stops them.
+    """Wait until services are ready, running or stopped.
 
-    It takes no lock and changes nothing. One that ends while it is waited for may be started again. What is started
-    without ctl is looked for once a second; all else is announced by the kernel. Exits with 151 where they are not
-    running or ready in time, with 150 where they are not stopped.
+    Whoever starts or stops them. It takes no lock and changes nothing. One that ends while it is waited for may be
+    started again. What is started without ctl is looked for once a second; all else is announced by the kernel.
+    Exits with 151 where they are not running or ready in time, with 150 where they are not stopped.
     """
     options = waiting.WaitOptions(goal=goal, timeout=timeout)
     return session.act(targets, lambda service, host: waiting.wait(service, host, options))

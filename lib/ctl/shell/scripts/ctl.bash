@@ -4,7 +4,7 @@ _ctl() {
     local ctl=$1 word
     local -a words
     COMPREPLY=()
-    case $ctl in "~/"*) ctl=$HOME/${ctl#"~/"} ;; esac
+    case $ctl in \~/*) ctl=$HOME/${ctl#??} ;; esac
     mapfile -t words < <(_CTL_COMPLETE=bash _CTL_LINE=${COMP_LINE:0:COMP_POINT} _CTL_BREAKS=$COMP_WORDBREAKS \
         "$ctl" 2>/dev/null </dev/null)
     if [ "${words[0]-}" = /directories ]; then

@@ -1,0 +1,10 @@
+"""The mark in the environment of every process that a test starts: whose it is, on a machine where other tests run."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+MARK = "CTL_TEST_ID"
+# Every mark of one process of pytest begins with it; a process that such a one has started, with a mark, goes on with it.
+SESSION = os.environ.get(MARK, "").partition("-")[0] or uuid.uuid4().hex[:12]
