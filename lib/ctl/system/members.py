@@ -36,6 +36,7 @@ class Members:
         # Each session that a main process leads, with the last clock tick that ended while that was alive.
         self._alive_at: dict[int, int] = {}
         self._known: dict[int, Handle] = {}
+        self.gave_up = False  # whether members may be left that come and go too fast to be found
         self._missed = False  # whether somebody who looked like a member had ended before he could be judged
 
     def known(self) -> list[Handle]:
@@ -49,7 +50,8 @@ class Members:
     def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors.
 
-        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new.
+        Where there are some, one that was born meanwhile may be missing; with `to_the_last` only if others are new, or
+        if it `gave_up`.
         """
         self._forget_ended()
         if not (self._mains or self._known or self._run_ids):
@@ -59,17 +61,19 @@ class Members:
         until = now() + _LOOKS_FOR
         reading = read_processes()
         self._join_all(reading)
-        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has come
-        # and nobody has ended meanwhile, be it a member or somebody who could not be looked at any more.
+        # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has
+        # ended meanwhile, be it a member or one who came, and could not be looked at any more. Who came and carries
+        # another run id, or none, is no member, and nothing that he starts could be told for one.
         is_over = False
         while True:
             has_ended = self._forget_ended()
-            if (is_over and not has_ended) or self._known.keys() - known_before or now() >= until:
+            is_over = is_over and not has_ended
+            self.gave_up = not is_over and now() >= until
+            if is_over or self.gave_up or self._known.keys() - known_before:
                 return self._oldest_first()
             again = read_newcomers()
             came = again.came_since(reading.number)
-            has_ended = self._join_newcomers(again, came.pids) or came.and_ended
-            is_over = not has_ended and not self._may_be_anyones(again, came.pids)
+            is_over = not self._join_newcomers(again, came.pids) and not came.and_ended
             reading = again
 
     def kinship(self, member: Handle) -> list[str]:
@@ -111,9 +115,11 @@ class Members:
 
     def _join_newcomers(self, reading: Reading, came: list[int]) -> bool:
         """Returns whether one of them has ended before he could join."""
-        self._missed = False
+        came = [pid for pid in came if reading.stats[pid].start_ticks >= self._since]
+        values = {pid: reading.value(pid, self._variable) for pid in came}
+        self._missed = None in values.values()
         rejected: set[int] = set()
-        carriers = {pid for pid in came if self._run_ids and reading.value(pid, self._variable) in self._run_ids}
+        carriers = {pid for pid, value in values.items() if value in self._run_ids}
         joined = True
         while joined:
             family = {handle.pid for handle in (*self._mains, *self._known.values())}
@@ -122,12 +128,6 @@ class Members:
             }
             joined = self._join_each(carriers | relatives, reading, rejected)
         return self._missed
-
-    def _may_be_anyones(self, reading: Reading, came: list[int]) -> bool:
-        """Whether one of them carries no run id at all: who does is known by it, and so will be what he starts."""
-        return any(
-            reading.stats[pid].start_ticks >= self._since and not reading.value(pid, self._variable) for pid in came
-        )
 
     def _join_relatives(self, reading: Reading, rejected: set[int]) -> None:
         """Let all descendants and all of the session join, generation by generation."""

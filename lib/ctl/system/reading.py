@@ -59,7 +59,7 @@ class Reading:
         self.newcomers[self.number] = Came(came, and_ended)
         self.newcomers.pop(self.number - _FORGOTTEN_AFTER, None)
         self._family: tuple[dict[int, list[int]], dict[int, list[int]]] | None = None
-        self._values: dict[tuple[int, str], str] = {}
+        self._values: dict[tuple[int, str], str | None] = {}
         # By variable: since when those that have started were asked, and who of them carries which value.
         self._carriers: dict[str, tuple[float, dict[str, list[int]]]] = {}
         self._asking = threading.Lock()
@@ -99,14 +99,19 @@ class Reading:
             in_session[stat.session].append(pid)
         return children, in_session
 
-    def value(self, pid: int, variable: str) -> str:
-        """What it carries for `variable`, read once for all who ask; empty where that is nothing, or cannot be told."""
+    def value(self, pid: int, variable: str) -> str | None:
+        """What it carries for `variable`, read once for all who ask.
+
+        Empty where that is nothing, or must not be read; None where it had ended before it could be read.
+        """
         key = pid, variable
         if key not in self._values:
             try:
                 waits = self.stats[pid].state not in "ZX"
                 self._values[key] = procfs.read_variable(pid, variable, wait_for_exec=waits) or ""
-            except (Gone, Forbidden):
+            except Gone:
+                self._values[key] = None
+            except Forbidden:
                 self._values[key] = ""
         return self._values[key]
 

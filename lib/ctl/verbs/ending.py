@@ -76,7 +76,7 @@ class Ending:
             then = self._schedule.after(index)
             told: set[Identity] = set()
             while everyone := [*_alive(self._mains), *look()]:
-                look = self._members.refresh
+                look = self._look_again
                 self._send([handle for handle in everyone if handle.identity not in told], signal)
                 told |= {handle.identity for handle in everyone}
                 # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.
@@ -90,7 +90,7 @@ class Ending:
         """TERM for those who outlive the main process, what is left of the grace, KILL. Returns those that are left."""
         told: set[Identity] = set()
         killed = False
-        while members := self._members.refresh():
+        while members := self._look_again():
             if now() < self._grace_end:
                 self._send([member for member in members if member.identity not in told], "TERM")
                 told |= {member.identity for member in members}
@@ -104,6 +104,13 @@ class Ending:
             if self._all_refused(_alive(members)):
                 break
         return _alive(members)
+
+    def _look_again(self) -> list[Handle]:
+        """The members that are left. Those that come and go too fast to be found are looked for until the deadline."""
+        members = self._members.refresh()
+        while not members and self._members.gave_up and now() < self._deadline:
+            members = self._members.refresh()
+        return members
 
     def _kill_deadline(self) -> float:
         if math.isinf(self._deadline):

@@ -209,14 +209,14 @@ def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Re
     deadline = began + _WITHIN
     told: set[Identity] = set()
     strangers = list(mains)  # they first: what they would still start
-    while strangers:
+    while strangers or members.gave_up:
         told |= {handle.identity for handle in strangers}
         _send(host, strangers, "STOP", result, began)
         _await(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
         strangers = [handle for handle in members.refresh(to_the_last=True) if handle.identity not in told]
-        if strangers and now() >= deadline:
+        if (strangers or members.gave_up) and now() >= deadline:
             raise CtlError("timeout", f"its processes come and go too fast to be held, after {_WITHIN:g} s")
 
 
