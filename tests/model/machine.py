@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from model import contract
 from model.contract import Call, judge, judge_document
 from model.forgery import HOW, forge
-from model.world import PROTECTED, RULED, TARGETS, WORD, Key, View, World
+from model.world import PROTECTED, RULED, TARGETS, WORD, Key, View, World, assert_no_fault
 from support.reaper import Process
 from support.sandbox import Result
 from support.waiting import readable, wait_until
@@ -149,7 +149,7 @@ class Operators(RuleBasedStateMachine):
                 wait_until(lambda: _modified(lock) != earlier or not process.alive(), "it has the lock, or ended")
             if not readable(process.pidfd, time.monotonic() + milliseconds / 1000):
                 process.signal(signal.SIGKILL)
-            self._collect(process)
+            self._collect(process, killed=True)
 
     # -- what happens to services
 
@@ -242,11 +242,10 @@ class Operators(RuleBasedStateMachine):
             assert len(after.mains(name)) == 1, f"{name}: {after.mains(name)}"
             assert reasons.count("started") == (0 if before.found[name].main else 1), reasons
 
-    def _collect(self, process: Process) -> Result:
+    def _collect(self, process: Process, *, killed: bool = False) -> Result:
         result = self.world.sandbox.collect(process)
         self.world.note(result)
-        assert "\nTraceback" not in f"\n{result.stderr}", result  # that of a service is indented
-        assert result.rc != 199, result
+        assert_no_fault(result, killed=killed)
         return result
 
     def _signal(self, keys: Any, number: signal.Signals) -> None:

@@ -276,8 +276,7 @@ class World:
         result = self.sandbox.ctl(*args)
         if not silent:
             self.note(result)
-        assert "\nTraceback" not in f"\n{result.stderr}", result  # that of a service is indented
-        assert result.rc != 199, result
+        assert_no_fault(result)
         return result
 
     def note(self, result: Result) -> None:
@@ -293,7 +292,7 @@ class World:
         processes = _processes()
         alive = {key: seen for key, seen in processes.items() if seen.state != "Z"}
         owners = {key: owner for key, seen in alive.items() if (owner := self._owner(seen)) is not None}
-        files = {path.name: _shown(path) for path in self.run_files()}
+        files = {path.name: shown for path in self.run_files() if (shown := _shown(path)) is not None}
         found = {target: self._find(target, alive) for target in TARGETS}
         return View(alive, owners, files, found)
 
@@ -431,6 +430,12 @@ def assert_truthful(view: View, target: str, status: Json) -> None:
     assert status["pid"] == (found.main and found.main[0]), f"{target} is {found}, and ctl says {status}"
 
 
+def assert_no_fault(result: Result, *, killed: bool = False) -> None:
+    """Whatever was asked of it, ctl has answered."""
+    assert "\nTraceback" not in f"\n{result.stderr}", result  # that of a service is indented
+    assert 0 <= result.rc < 199 or (killed and result.rc == -signal.SIGKILL), result
+
+
 def remove(path: Path) -> None:
     """Whatever it is."""
     if path.is_dir() and not path.is_symlink():
@@ -461,8 +466,12 @@ def _read_pid(path: Path) -> tuple[int | None, float]:
     return (int(content) if is_pid else 0), path.lstat().st_mtime
 
 
-def _shown(path: Path) -> str:
-    found = path.lstat()
+def _shown(path: Path) -> str | None:
+    """What it is and holds, None where it is gone: whoever resumes a service removes a file at any time."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
     kind = "directory" if path.is_dir() else "link" if path.is_symlink() else "file"
     return f"{kind} {found.st_mode:o} {found.st_uid} {text(path) if kind == 'file' else ''}"
 
