@@ -24,10 +24,10 @@ from support.sandbox import Result, Sandbox
 _CALL = re.compile(r"^([a-z_][a-z0-9_]*)\(")
 # After these, nothing but the caller has changed. Of any other call it is taken that it changes something.
 _HARMLESS = frozenset(
-    "access brk dup dup2 dup3 epoll_create1 epoll_ctl faccessat2 fcntl fstat fsync futex getcwd getdents64 getegid geteuid "
-    "getgid getgroups getpgid getpid getppid getrandom getsid gettid getuid ioctl lseek lstat madvise mmap mprotect munmap "
-    "newfstatat pipe2 pread64 readlink readlinkat rt_sigaction rt_sigprocmask sigaltstack socket stat statx sysinfo umask "
-    "uname".split()
+    "access brk dup dup2 dup3 epoll_create1 epoll_ctl faccessat2 fcntl fstat fsync futex getcwd getdents64 "
+    "getegid geteuid getgid getgroups getpgid getpid getppid getrandom getsid gettid getuid ioctl lseek lstat "
+    "madvise mmap mprotect munmap newfstatat pipe2 pread64 readlink readlinkat rt_sigaction rt_sigprocmask "
+    "sigaltstack socket stat statx sysinfo umask uname".split()
 )
 _A_LOOK = re.compile(r"poll\(.*, 0\) += ")  # a poll(2) that does not wait
 
