@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,17 @@ from support.programs import Programs
 from support.reaper import SESSION, Reaper, sweep
 from support.requires import requires_root
 from support.sandbox import PLAIN_UID, Sandbox
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, those that may take longest begin first, so that none of them is what all wait for in the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_own_timeout, reverse=True)
+
+
+def _own_timeout(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
 
 
 @contextmanager
@@ -54,7 +66,7 @@ def _default_signals() -> Iterator[None]:
 def _real_ctl_untouched() -> Iterator[None]:
     before = guard.snapshot()
     yield
-    assert not (paths := guard.changed(before, guard.snapshot())), f"the test touched the real {paths}"
+    assert not (paths := guard.changed(before, guard.snapshot())), f"it, or a test beside it, touched the real {paths}"
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +81,18 @@ def public_dir() -> Iterator[Path]:
     """tmp_path for tests with several users."""
     with public_directory() as path:
         yield path
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port on which nobody listens, and which no other test is given: it is bound, and shared with SO_REUSEADDR.
+
+    Servers set that option, so one that a test starts may listen on it, socket(7).
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

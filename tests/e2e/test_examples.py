@@ -1,6 +1,7 @@
 """The shipped definitions with the real software: started, seen, stopped, killed, and adopted when started by hand.
 
-Only paths, ports, users and sizes are replaced, and each replacement must occur: who changes an example looks here.
+Only paths, ports, users, sizes and the main class are replaced, and each replacement must occur: who changes an example
+looks here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 import pwd
 import re
 import resource
-import socket
 import subprocess
 import tomllib
 from collections.abc import Mapping
@@ -20,14 +20,15 @@ import pytest
 
 from support import proc
 from support.bystander import assert_untouched, start_bystander
-from support.reaper import Process
+from support.reaper import SESSION, Process
 from support.requires import requires
 from support.sandbox import ROOT, Sandbox
 from support.waiting import wait_file, wait_until
 
 EXAMPLES = ROOT / "conf" / "examples"
 SHIPPED = sorted([*EXAMPLES.glob("*.toml"), *(ROOT / "conf" / "services").glob("*.toml")])
-GATEWAY = "com.example.gateway.Gateway"
+CLASS = f"Gateway{SESSION}"  # of these tests alone: JVMs are told apart by their main class, on the whole machine
+GATEWAY = f"com.example.gateway.{CLASS}"
 
 SOURCE = """
 package com.example.gateway;
@@ -58,13 +59,6 @@ public class Gateway {
     }
 }
 """
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number: int = server.getsockname()[1]
-        return number
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
@@ -230,9 +224,9 @@ def classes(session_dir: Path) -> Path:
     """A directory with the gateway as classes, as lib/gateway.jar, and as a module in modules/."""
     requires("java", "javac", "jar")
     base = session_dir / "gateway"
-    source = base / "src" / "com" / "example" / "gateway" / "Gateway.java"
+    source = base / "src" / "com" / "example" / "gateway" / f"{CLASS}.java"
     source.parent.mkdir(parents=True)
-    source.write_text(SOURCE, encoding="utf-8")
+    source.write_text(SOURCE.replace("Gateway", CLASS), encoding="utf-8")
     module = base / "src" / "module-info.java"
     module.write_text("module example.gateway { exports com.example.gateway; }\n", encoding="utf-8")
     run = ["javac", "-J-XX:TieredStopAtLevel=1", "-d", str(base / "modules"), str(source), str(module)]
@@ -246,7 +240,10 @@ def classes(session_dir: Path) -> Path:
 @pytest.fixture
 def jvm(sandbox: Sandbox, classes: Path, port: int) -> list[str]:
     """The example's command, defined for this host."""
-    here = {"/opt/gateway": str(classes), "10009": str(port), 'user = "gateway"\n': "", "-Xmx512m": "-Xmx32m"}
+    here = {
+        "/opt/gateway": str(classes), "10009": str(port), 'user = "gateway"\n': "", "-Xmx512m": "-Xmx32m",
+        "com.example.gateway.Gateway": GATEWAY,
+    }  # fmt: skip
     return define(sandbox, "jvm", here | open_files())
 
 
@@ -321,7 +318,7 @@ def test_other_jvms_and_those_who_name_the_class_are_not_meant(sandbox: Sandbox,
             "-Xmx16m",
             "-cp",
             f"{classes}/modules",
-            "-Da=com.example.gateway.Gateway",
+            f"-Da={GATEWAY}",
             "-jar",
             f"{classes}/lib/gateway.jar",
         ],

@@ -6,5 +6,5 @@ import os
 import uuid
 
 MARK = "CTL_TEST_ID"
-# Every mark of one process of pytest begins with it; a process that such a one has started, with a mark, goes on with it.
+# Every mark of one process of pytest begins with it, also in the processes that it starts.
 SESSION = os.environ.get(MARK, "").partition("-")[0] or uuid.uuid4().hex[:12]

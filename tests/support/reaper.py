@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from support import mark as marks
 from support import proc
-from support.mark import MARK as MARK
-from support.mark import SESSION as SESSION
 from support.waiting import TIMEOUT, Lines, readable, wait_gone
 
+MARK, SESSION = marks.MARK, marks.SESSION
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _numbers = itertools.count(1)

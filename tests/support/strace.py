@@ -22,6 +22,14 @@ from support.requires import requires_strace
 from support.sandbox import Result, Sandbox
 
 _CALL = re.compile(r"^([a-z_][a-z0-9_]*)\(")
+# After these, nothing but the caller has changed. Of any other call it is taken that it changes something.
+_HARMLESS = frozenset(
+    "access brk dup dup2 dup3 epoll_create1 epoll_ctl faccessat2 fcntl fstat fsync futex getcwd getdents64 "
+    "getegid geteuid getgid getgroups getpgid getpid getppid getrandom getsid gettid getuid ioctl lseek lstat "
+    "madvise mmap mprotect munmap newfstatat pipe2 pread64 readlink readlinkat rt_sigaction rt_sigprocmask "
+    "sigaltstack socket stat statx sysinfo umask uname".split()
+)
+_A_LOOK = re.compile(r"poll\(.*, 0\) += ")  # a poll(2) that does not wait
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,28 @@ def since(found: Sequence[Call], text: str) -> list[Call]:
     first = next((index for index, call in enumerate(found) if text in call.line), None)
     assert first is not None, f"no system call with {text!r}"
     return list(found[first:])
+
+
+def changes(found: Sequence[Call]) -> list[Call]:
+    """Those that change, or wait for, anything outside of the caller: from one to the next, all stays as it is.
+
+    So ctl, killed as each of these begins, leaves behind whatever it can leave behind.
+    """
+    only_read: set[str] = set()  # open descriptors by which nobody is changed or waited for
+    return [call for call in found if not _is_harmless(call, only_read)]
+
+
+def _is_harmless(call: Call, only_read: set[str]) -> bool:
+    result = call.line.rpartition(" = ")[2].split(" ")[0]
+    if call.name in {"openat", "pidfd_open", "eventfd2"} and "O_CREAT" not in call.line and "O_TRUNC" not in call.line:
+        only_read.add(result)
+        return True
+    if call.name in {"read", "close"}:
+        descriptor = re.split(r"[(,)]", call.line)[1]
+        harmless = descriptor in only_read
+        only_read -= {descriptor} if call.name == "close" else set()
+        return harmless
+    return call.name in _HARMLESS or result == "-1" or bool(_A_LOOK.match(call.line))
 
 
 def kill_at(sandbox: Sandbox, call: Call, *args: object) -> Result:

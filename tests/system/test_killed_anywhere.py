@@ -1,6 +1,7 @@
 """ctl killed with SIGKILL at its system calls: no service ever runs unrecorded, and the next ctl goes on from there.
 
-`start` is killed at every call from the first effect on, which is the opening of its lock file. Each core has a pid
+From the first effect on, which is the opening of its lock file, it is killed at every call that changes anything, or
+waits: between two of them it only looks, and leaves behind what it would have left at the next. Each core has a pid
 namespace of its own, in which the process table is small and always the same: so the nth call of a name is the same
 call in every run, and no other test's processes are counted.
 """
@@ -23,10 +24,9 @@ from support.pidreuse import Pids, Scenario, in_own_namespace
 from support.reaper import MARK
 from support.requires import requires_strace
 from support.sandbox import Sandbox
-from support.strace import calls, kill_at, since, was_killed
+from support.strace import calls, changes, kill_at, since, was_killed
 from support.waiting import wait_file, wait_gone, wait_until
 
-EFFECTS = {"vfork", "write", "rename", "unlink", "flock", "pidfd_send_signal", "wait4"}
 ENOUGH = 5  # failures of one worker
 NewSandbox = Callable[[], AbstractContextManager[Sandbox]]
 
@@ -48,30 +48,30 @@ def define(sandbox: Sandbox, kind: str) -> None:
 
 def start_simple(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
     define(sandbox, "simple")
-    return sweep(sandbox, "start", every=1)
+    return sweep(sandbox, "start")
 
 
 def start_forking(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
     define(sandbox, "forking")
-    return sweep(sandbox, "start", every=6)
+    return sweep(sandbox, "start")
 
 
 def stop(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
     define(sandbox, "tree")
-    return sweep(sandbox, "stop", every=12)
+    return sweep(sandbox, "stop")
 
 
 def restart(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
     define(sandbox, "tree")
-    return sweep(sandbox, "restart", every=24)
+    return sweep(sandbox, "restart")
 
 
-def sweep(sandbox: Sandbox, verb: str, every: int) -> dict[str, Any]:
-    """Kills `ctl VERB web` at this worker's share of its system calls: at all effects, and at each `every`th other."""
+def sweep(sandbox: Sandbox, verb: str) -> dict[str, Any]:
+    """Kills `ctl VERB web` at this worker's share of the system calls that change anything."""
     if verb != "start":
         sandbox.ctl("start", "web").expect(0)
     found = since(calls(sandbox, verb, "web"), "web.lock")
-    chosen = [call for number, call in enumerate(found) if call.name in EFFECTS or number % every == 0]
+    chosen = changes(found)
     worker, workers = json.loads((sandbox.tmp / "share").read_text(encoding="ascii"))
     killed, failed, seen = 0, [], set[str]()
     for call in chosen[worker::workers]:

@@ -31,14 +31,6 @@ NOTIFY = (
 
 
 @pytest.fixture
-def port() -> int:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number: int = server.getsockname()[1]
-        return number
-
-
-@pytest.fixture
 def occupied() -> Iterator[int]:
     """One on which something else accepts connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:

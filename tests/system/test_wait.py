@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from typing import Any
 
 import pytest
@@ -32,16 +31,9 @@ def outcome(sandbox: Sandbox, process: Process) -> tuple[str, str, str]:
     return one["before"], one["after"], one["reason"]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("kind", ["tcp", "log", "notify"])
-def test_a_start_is_seen_running_and_then_ready(sandbox: Sandbox, kind: str) -> None:
+def test_a_start_is_seen_running_and_then_ready(sandbox: Sandbox, port: int, kind: str) -> None:
     gate = sandbox.fifo("gate")
-    port = free_port()
     listener: list[Any] = ["listener", "--port", port, "--gate", gate]
     kinds: dict[str, tuple[list[Any], Json, Json]] = {
         "tcp": (listener, {}, {"tcp": f"127.0.0.1:{port}"}),
