@@ -146,6 +146,16 @@ def test_a_low_limit_of_descriptors_neither_fails_the_call_nor_reaches_the_servi
     assert asked == ["80"] * len(names)
 
 
+@pytest.mark.parametrize("verb", ["stop", "kill", "pause"])
+def test_a_service_may_have_more_processes_than_ctl_is_allowed_descriptors(sandbox: Sandbox, verb: str) -> None:
+    requires("prlimit")
+    sandbox.service("pool", "tree", 80, 1)
+    sandbox.ctl("start", "pool").expect(0)
+    acted = sandbox.ctl(verb, "pool", "--json", prefix=("prlimit", "--nofile=64:4096")).expect(0)
+    assert len(sandbox.running("pool")) == (81 if verb == "pause" else 0)
+    assert len({sent["pid"] for sent in acted.one["signals"]}) == 81
+
+
 def _pids(scan: table.Scan) -> set[int]:
     try:
         return {handle.pid for handle in scan.matching}

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from ctl.model.errors import CtlError
 from ctl.model.identity import Identity
-from ctl.system import procfs
+from ctl.system import descriptors, procfs
 from ctl.system.procfs import Gone, Stat
 
 _SIGNAL_ZERO: Final = 0
@@ -110,6 +110,7 @@ def open_handle(pid: int) -> Handle | None:
     if fd is None:
         return None
     try:
+        descriptors.keep_room(fd)
         stat = procfs.read_stat(pid)
     except Gone:
         ended = is_ended(fd)

@@ -162,6 +162,7 @@ def become(program: Program, patience: Patience) -> NoReturn:
     for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
     patience.check()
+    descriptors.restore()
     try:
         _set_limits(os.getpid(), program)
     except PermissionError:
