@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from model import contract
 from model.contract import Call, judge, judge_document
@@ -35,7 +35,7 @@ MANY = ("stop", "stop --dry-run", "kill --all", "restart --all", "worker@ stop",
 HELD_FOR = {"ten minutes": "10m", "a moment": "0.2s"}
 FORGERIES = tuple((file, how) for file, hows in HOW.items() for how in hows)
 
-verbs = st.sampled_from(VERBS)
+verbs = st.sampled_from([*VERBS, "start", "pause"])
 names = st.sampled_from(TARGETS)
 
 
@@ -47,6 +47,12 @@ class Operators(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world.reset()
+
+    @initialize(started=st.sampled_from(["none", "all", "all", "all"]))
+    def begin(self, started: str) -> None:
+        if started == "all":
+            with self.world.step(f"begin({started!r})", frozenset(TARGETS)):
+                self.world.ctl("start", *TARGETS, "--json").expect(0)
 
     # -- ctl, called once
 
