@@ -118,7 +118,7 @@ TOML
   run --separate-stderr setpriv --reuid 12345 --clear-groups env CTL_CONF="$CONF" CTL_RUN_DIR="$RUN" HOME=/ \
     "$ROOT/bin/ctl" check
   assert_failure 4
-  assert_equal "$stderr" "ctl: web: cannot be read: Permission denied ($CONF/services/web.toml)"
+  assert_equal "$stderr" "ctl: web: cannot be read: Permission denied; try again as root ($CONF/services/web.toml)"
 }
 
 @test "--schema prints the schema, whatever the configuration; it goes without a target" {

@@ -56,9 +56,9 @@ assert_untouched() {
 @test "status: says which rule tells the innocent from the service" {
   define web <<TOML
 [start]
-command = $(program polite)
+command = $(program polite 0 "$MARK")
 [match]
-cmdline = "polite"
+cmdline = "polite.* $MARK"
 TOML
   echo "$innocent" >"$RUN/web.pid"
   run ctl status web

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from support import toml
-from support.reaper import MARK
+from support.mark import MARK
 
 
 def marked(definition: Mapping[str, Any] | str, mark: str) -> str:

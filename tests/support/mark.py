@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
 
 MARK = "CTL_TEST_ID"
 # Every mark of one process of pytest begins with it, also in the processes that it starts.
-SESSION = os.environ.get(MARK, "").partition("-")[0] or uuid.uuid4().hex[:12]
+SESSION = os.environ.get(MARK, "").partition("-")[0] or os.urandom(6).hex()
