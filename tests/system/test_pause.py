@@ -19,7 +19,7 @@ from support.freezer import frozen, requires_freezer
 from support.full_dir import full, read_only
 from support.pty import Terminal
 from support.reaper import MARK
-from support.requires import requires_root
+from support.requires import requires, requires_namespaces, requires_root
 from support.sandbox import CTL, NOBODY_UID, Json, Sandbox
 from support.strace import Call, calls, kill_at, was_killed
 from support.waiting import wait_file, wait_gone, wait_line, wait_until
@@ -166,6 +166,26 @@ def test_several_are_resumed_by_one_keeper(sandbox: Sandbox) -> None:
     assert len(keepers(sandbox)) == 1
     sandbox.ctl("resume", "b").expect(0)
     assert_goes_on(sandbox, *names)
+
+
+def test_a_keeper_of_many_has_the_descriptors_to_resume_them_all(sandbox: Sandbox) -> None:
+    requires("prlimit")
+    sandbox.service("web@", "idle")
+    names = [f"web@{number}" for number in range(40)]
+    sandbox.ctl("start", *names).expect(0)
+    sandbox.ctl("pause", "web@", "--for", "1s", prefix=("prlimit", "--nofile=32:4096")).expect(0)
+    assert_goes_on(sandbox, *names)
+
+
+def test_why_a_keeper_does_not_come_up_is_said(sandbox: Sandbox) -> None:
+    requires_namespaces()
+    sandbox.service("web", "polite")
+    start(sandbox, "web")
+    none_left = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$0" "$@"'
+    refused = sandbox.ctl("pause", "web", "--for", "1h", prefix=("unshare", "-Ur", "sh", "-c", none_left)).expect(1)
+    assert "the user has no inotify instances left" in refused.stderr
+    assert "(fs.inotify.max_user_instances)" in refused.stderr
+    assert states(sandbox, "web") == {"S"}
 
 
 def test_whatever_ends_a_pause_ends_its_keeper(sandbox: Sandbox) -> None:

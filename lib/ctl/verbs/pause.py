@@ -76,8 +76,10 @@ def resume(service: Service, host: Host, options: ResumeOptions) -> Result:
 def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[Result]:
     """Resume each of these services when the pause with this id is over. Returns when nothing is left to be resumed.
 
-    What was resumed, stopped or paused anew meanwhile is left alone. Raises CtlError, Interrupted.
+    What was resumed, stopped or paused anew meanwhile is left alone, and what another ctl holds is tried again. Raises
+    CtlError, Interrupted.
     """
+    host.prepare_for(len(services))
     results: list[Result] = []
     waiting = {service.name: service for service in services}
     with host.watch_records() as watch:
@@ -85,9 +87,11 @@ def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[
         while True:
             due = {name: found.due for name in waiting if (found := host.records.read_pause(name)) and found.id == only}
             if over := [waiting.pop(name) for name, instant in due.items() if instant is not None and instant <= now()]:
-                results += act_on(
-                    over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result
-                )
+                done = act_on(over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result)
+                results += done
+                waiting |= {
+                    service.name: service for service, its in zip(over, done, strict=True) if its.reason == "busy"
+                }
             elif due or pausing:
                 ready = host.pause(
                     {watch.fd, *pausing}, min((at for at in due.values() if at is not None), default=inf)
