@@ -156,7 +156,7 @@ def _pause(service: Service, host: Host, options: PauseOptions, located: Located
     members = members_of(located, service, host)
     try:
         everyone = [*located.mains, *members.refresh(to_the_last=True)]
-        already = all(handle.is_stopped for handle in everyone)
+        already = not members.gave_up and all(handle.is_stopped for handle in everyone)
         if options.dry_run:
             result.plan = _pause_plan(service, everyone, options) if not already else Plan()
             result.reason = "already_paused" if already else "planned"
@@ -195,7 +195,7 @@ def _hold(
         result.errors.append(Fault.of(error))
     try:
         _stop_everyone(host, located.mains, members, result)
-    except CtlError:
+    except BaseException:  # whatever it is, even a fault of ours: none of it is left held
         _let_go_on([*located.mains, *members.known()], result)
         if was_paused is None or result.signals:
             _forget(host, service, result)
@@ -239,9 +239,11 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
             result.reason = "planned" if held else "already_running"
             return
         began = now()
-        _send(host, held, "CONT", result, began)
-        result.changed = bool(result.signals)
-        _await(host, held, began + _WITHIN, stopped=False)
+        try:
+            _send(host, held, "CONT", result, began)
+            _await(host, held, began + _WITHIN, stopped=False)
+        finally:
+            result.changed = bool(result.signals)
         result.changed = _forget(host, service, result) or result.changed
         result.reason = "resumed" if held else "already_running"
         result.after = "running"
