@@ -131,6 +131,7 @@ TABLE
   service db polite
   refuses 2 '--pid goes with one target, not with 2' stop web db --pid 3000
   refuses 2 '--expect-pid 3000 goes with one target, not with 2: write TARGET=3000' kill web db --expect-pid 3000
+  refuses 2 '--expect-pid web@=3000: name the instance, web@ID=3000' stop web@ --expect-pid web@=3000
 }
 
 @test "--grace and --schedule contradict each other" {

@@ -10,7 +10,7 @@ import pytest
 
 from ctl.model.match import Marker, Rules, necessary_literal
 from ctl.system import table
-from ctl.system.reading import read_newcomers, read_processes
+from ctl.system.reading import Reading, read_newcomers, read_processes
 from ctl.system.sharing import Shared
 from ctl.system.shortlist import Shortlist
 from support.reaper import Reaper
@@ -101,6 +101,13 @@ def test_a_reading_knows_who_carries_what_and_who_has_come(sandbox: Sandbox, rea
     plain = reaper.start(idle)
     assert plain.pid in read_newcomers().came_since(after.number).pids
     assert read_newcomers().came_since(after.number).pids.count(marked.pid) == 0
+
+
+def test_a_reading_that_has_forgotten_who_came_does_not_say_that_nobody_ended() -> None:
+    first = reading = Reading(None, True)
+    for _ in range(17):
+        reading = Reading(reading, False)
+    assert reading.came_since(first.number).and_ended
 
 
 def test_services_of_one_template_are_started_and_stopped_by_the_dozen(sandbox: Sandbox) -> None:

@@ -19,7 +19,7 @@ from support.freezer import frozen, requires_freezer
 from support.full_dir import full, read_only
 from support.pty import Terminal
 from support.reaper import MARK
-from support.requires import requires_root
+from support.requires import requires, requires_namespaces, requires_root, requires_strace
 from support.sandbox import CTL, NOBODY_UID, Json, Sandbox
 from support.strace import Call, calls, kill_at, was_killed
 from support.waiting import wait_file, wait_gone, wait_line, wait_until
@@ -168,6 +168,26 @@ def test_several_are_resumed_by_one_keeper(sandbox: Sandbox) -> None:
     assert_goes_on(sandbox, *names)
 
 
+def test_a_keeper_of_many_has_the_descriptors_to_resume_them_all(sandbox: Sandbox) -> None:
+    requires("prlimit")
+    sandbox.service("web@", "idle")
+    names = [f"web@{number}" for number in range(40)]
+    sandbox.ctl("start", *names).expect(0)
+    sandbox.ctl("pause", "web@", "--for", "1s", prefix=("prlimit", "--nofile=32:4096")).expect(0)
+    assert_goes_on(sandbox, *names)
+
+
+def test_why_a_keeper_does_not_come_up_is_said(sandbox: Sandbox) -> None:
+    requires_namespaces()
+    sandbox.service("web", "polite")
+    start(sandbox, "web")
+    none_left = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$0" "$@"'
+    refused = sandbox.ctl("pause", "web", "--for", "1h", prefix=("unshare", "-Ur", "sh", "-c", none_left)).expect(1)
+    assert "the user has no inotify instances left" in refused.stderr
+    assert "(fs.inotify.max_user_instances)" in refused.stderr
+    assert states(sandbox, "web") == {"S"}
+
+
 def test_whatever_ends_a_pause_ends_its_keeper(sandbox: Sandbox) -> None:
     ends = {"a": ["resume"], "b": ["stop"], "c": ["kill"], "d": ["pause"], "e": ["pause", "--for", "1h"]}
     for name in ends:
@@ -257,6 +277,17 @@ def test_one_that_cannot_be_held_lets_all_the_others_go_on(sandbox: Sandbox) -> 
     assert_goes_on(sandbox, "web", "db")
     sandbox.ctl("kill", "db").expect(0)
     assert sandbox.running("db") == []
+
+
+def test_a_fault_of_the_kernel_s_in_the_midst_of_a_pause_leaves_nothing_held(sandbox: Sandbox) -> None:
+    requires_strace()
+    sandbox.service("web", "tree", 2, 1)
+    start(sandbox, "web")
+    second = ("strace", "-o", "/dev/null", "-e", "inject=pidfd_send_signal:error=EIO:when=2")
+    failed = sandbox.ctl("pause", "web", prefix=second).expect(1)
+    assert "Input/output error" in failed.stderr
+    assert states(sandbox, "web") == {"S"}
+    assert_goes_on(sandbox, "web")
 
 
 def test_what_may_not_be_signalled_is_not_held(plain_sandbox: Sandbox) -> None:

@@ -126,6 +126,10 @@ def test_whoever_sits_at_a_terminal_is_asked_first(sandbox: Sandbox) -> None:
     code, screen = at_a_terminal(sandbox, ["stop"], ctrl_c)
     assert code == 130
     assert "interrupted" in screen
+    unseen = sandbox.tmp / "unseen"
+    with Terminal(sandbox.reaper, ["sh", "-c", f"{CTL} stop 2>{unseen}"], sandbox.environment()) as terminal:
+        assert terminal.wait() == 1
+    assert "cannot, as stderr is no terminal: nothing was done; --yes goes on" in unseen.read_text(encoding="utf-8")
     code, screen = at_a_terminal(sandbox, ["stop", "--dry-run"], None)
     assert code == 0
     assert "db: would take at most" in screen

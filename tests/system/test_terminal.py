@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support import proc
 from support.pty import Terminal
 from support.reaper import PATH
 from support.requires import requires
@@ -92,6 +93,18 @@ def test_a_lost_terminal_does_not_keep_a_stop_from_its_end(sandbox: Sandbox) -> 
         terminal.wait()
     wait_gone(pidfd, 0)
     assert not sandbox.record("web").exists()
+
+
+def test_a_lost_terminal_does_not_leave_a_pause_half_done(sandbox: Sandbox) -> None:
+    drained = sandbox.tmp / "drained"
+    sandbox.service("web", "idle", drain={"command": ["test", "-e", str(drained)], "interval": 0.05})
+    pid = sandbox.ctl("start", "web", "--json").expect(0).one["pid"]
+    with typed(sandbox, "pause", "web") as terminal:
+        terminal.expect("draining")
+        terminal.hang_up()
+        drained.touch()
+        terminal.wait()
+    assert proc.state(pid) == "T"
 
 
 def test_ctrl_z_leaves_a_clean_terminal_and_fg_goes_on(sandbox: Sandbox) -> None:

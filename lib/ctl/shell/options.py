@@ -150,6 +150,8 @@ def expected_pids(given: Sequence[str] | None, targets: Sequence[str]) -> dict[s
             )
         target = target or targets[0]
         template = target.partition("@")[0]
+        if target.endswith("@"):
+            raise typer.BadParameter(f"--expect-pid {text}: name the instance, {target}ID={pid}")
         if target not in targets and f"{template}@" not in targets:
             raise typer.BadParameter(f"--expect-pid {text}: {target!r} is none of the targets")
         if not (pid.isascii() and pid.isdigit() and 0 < int(pid) <= LARGEST_PID):

@@ -16,7 +16,7 @@ from ctl.shell import render
 from ctl.shell.resolving import resolve
 from ctl.system.host import Host, open_host
 from ctl.system.interrupts import Interrupts, Patience
-from ctl.system.streams import is_interactive, is_terminal, read_line, write_err, write_out
+from ctl.system.streams import is_terminal, read_line, write_err, write_out
 from ctl.verbs import many
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume
 # How one operation gets to many services.
 Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
 _FEW = 10  # results that a person sees at a glance
-_ENDING = ("stop", "kill", "restart")  # what is not left half done when the terminal is lost
+_NEVER_HALF_DONE = ("stop", "kill", "restart", "pause", "resume")  # they go on when the terminal is lost
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -106,7 +106,7 @@ class Session(msgspec.Struct, kw_only=True):
         Returns the exit status.
         """
 
-        if self.verb in _ENDING:
+        if self.verb in _NEVER_HALF_DONE:
             interrupts.outlive_terminal()
         for result in unusable:
             host.note_result(result)
@@ -123,9 +123,17 @@ class Session(msgspec.Struct, kw_only=True):
         return exit_code([result.exit_code for result in results])
 
     def _confirmed(self, found: AtWork, host: Host) -> bool:
-        """Whether whoever sits at the terminal says yes; where nobody does, nobody is asked. Raises Interrupted."""
-        if not is_interactive():
+        """Whether whoever sits at the terminal says yes; where nobody does, nobody is asked.
+
+        Raises CtlError where the question would not be seen, and Interrupted.
+        """
+        if not is_terminal(0):
             return True
+        if not is_terminal(2):
+            what = (
+                "would ask first, and cannot, as stderr is no terminal: nothing was done; --yes goes on without asking"
+            )
+            raise CtlError("failed", what)
         width = max(map(len, found.services))
         for name in found.services:
             pid = found.pids[name]

@@ -84,8 +84,13 @@ class Host:
         self.records.prepare()
         try:
             watch = Watch()
+        except OSError as error:
+            what = "cannot watch the run directory: the user has no inotify instances left"
+            raise failure(error, what, where="fs.inotify.max_user_instances") from None
+        try:
             watch.add(self.config.run_dir)
         except OSError as error:
+            watch.close()
             raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
         return watch
 

@@ -46,7 +46,10 @@ class Interrupts:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def outlive_terminal(self) -> None:
-        """Go on when the terminal hangs up: a stop cut short would leave a service that got TERM and never KILL."""
+        """Go on when the terminal hangs up.
+
+        A stop cut short would leave a service that got TERM and never KILL, a pause one of which a part is held.
+        """
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             signal.signal(signal.SIGHUP, _deaf)
 

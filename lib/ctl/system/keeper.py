@@ -20,6 +20,7 @@ from ctl.system.wait import now
 
 _READY = b"watching\n"
 _WITHIN = 30.0  # seconds to come up
+_CHUNK = 4096  # bytes of what it says
 # Called by a service or its hook, it would be held together with the service, or end with the hook.
 _NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID")
 
@@ -40,14 +41,18 @@ def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
                 [*own_program(), *arguments],
                 stdin=told,
                 stdout=hear,
-                stderr=subprocess.DEVNULL,
+                stderr=hear,
                 env=environment,
                 start_new_session=True,
             )
         process.returncode = 0  # it goes on without us: there is nothing to wait for
-        if not host.pause([heard], now() + _WITHIN) or answer.read(len(_READY)) != _READY:
+        said, until = b"", now() + _WITHIN
+        while not said.endswith(_READY) and host.pause([heard], until) and (part := answer.read(_CHUNK)):
+            said += part
+        if not said.endswith(_READY):
             what = "cannot have it resumed later: the ctl that was to do it does not come up"
-            raise CtlError("failed", what, where="--for")
+            details = tuple(said.decode(errors="backslashreplace").splitlines()) or ("it says nothing",)
+            raise CtlError("failed", what, where="--for", details=details)
         yield
 
 

@@ -64,7 +64,8 @@ class Handle:
     def state(self) -> str:
         """Its state's letter (proc_pid_stat(5)) now; Z where it has ended."""
         try:
-            return "Z" if self.is_gone else procfs.read_stat(self.pid).state
+            state = procfs.read_stat(self.pid).state
+            return "Z" if self.is_gone else state  # asked last: what was read may be another's that has got the pid
         except Gone:
             return "Z"
         except procfs.Forbidden:
@@ -74,7 +75,7 @@ class Handle:
     def is_stopped(self) -> bool:
         """Whether it is held by SIGSTOP or the like, all of it."""
         try:
-            return not self.is_gone and procfs.is_stopped(self.pid)
+            return procfs.is_stopped(self.pid) and not self.is_gone
         except Gone:
             return False
 

@@ -88,7 +88,7 @@ class Reading:
         later = [came for at, came in self.newcomers.items() if at > number]
         forgotten = number < self.number - _FORGOTTEN_AFTER
         pids = list(self.stats) if forgotten else [pid for came in later for pid in came.pids if pid in self.stats]
-        return Came(pids, any(came.and_ended for came in later))
+        return Came(pids, forgotten or any(came.and_ended for came in later))
 
     def _related(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
         """Everybody by parent and by session."""

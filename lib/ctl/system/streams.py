@@ -38,11 +38,6 @@ def write_err(text: str, end: str = "\n") -> None:
         sys.stderr.flush()
 
 
-def is_interactive() -> bool:
-    """Whether somebody sits there who can be asked: a terminal to read the answer from, and one for the question."""
-    return os.isatty(0) and os.isatty(2)
-
-
 def read_line(wait: Callable[[], object]) -> str:
     """What is typed up to Enter, empty at the end of the input. `wait` returns when there is something to read."""
     typed = b""

@@ -76,8 +76,10 @@ def resume(service: Service, host: Host, options: ResumeOptions) -> Result:
 def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[Result]:
     """Resume each of these services when the pause with this id is over. Returns when nothing is left to be resumed.
 
-    What was resumed, stopped or paused anew meanwhile is left alone. Raises CtlError, Interrupted.
+    What was resumed, stopped or paused anew meanwhile is left alone, and what another ctl holds is tried again. Raises
+    CtlError, Interrupted.
     """
+    host.prepare_for(len(services))
     results: list[Result] = []
     waiting = {service.name: service for service in services}
     with host.watch_records() as watch:
@@ -85,9 +87,11 @@ def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[
         while True:
             due = {name: found.due for name in waiting if (found := host.records.read_pause(name)) and found.id == only}
             if over := [waiting.pop(name) for name, instant in due.items() if instant is not None and instant <= now()]:
-                results += act_on(
-                    over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result
-                )
+                done = act_on(over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result)
+                results += done
+                waiting |= {
+                    service.name: service for service, its in zip(over, done, strict=True) if its.reason == "busy"
+                }
             elif due or pausing:
                 ready = host.pause(
                     {watch.fd, *pausing}, min((at for at in due.values() if at is not None), default=inf)
@@ -152,7 +156,7 @@ def _pause(service: Service, host: Host, options: PauseOptions, located: Located
     members = members_of(located, service, host)
     try:
         everyone = [*located.mains, *members.refresh(to_the_last=True)]
-        already = all(handle.is_stopped for handle in everyone)
+        already = not members.gave_up and all(handle.is_stopped for handle in everyone)
         if options.dry_run:
             result.plan = _pause_plan(service, everyone, options) if not already else Plan()
             result.reason = "already_paused" if already else "planned"
@@ -191,7 +195,7 @@ def _hold(
         result.errors.append(Fault.of(error))
     try:
         _stop_everyone(host, located.mains, members, result)
-    except CtlError:
+    except BaseException:  # whatever it is, even a fault of ours: none of it is left held
         _let_go_on([*located.mains, *members.known()], result)
         if was_paused is None or result.signals:
             _forget(host, service, result)
@@ -235,9 +239,11 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
             result.reason = "planned" if held else "already_running"
             return
         began = now()
-        _send(host, held, "CONT", result, began)
-        result.changed = bool(result.signals)
-        _await(host, held, began + _WITHIN, stopped=False)
+        try:
+            _send(host, held, "CONT", result, began)
+            _await(host, held, began + _WITHIN, stopped=False)
+        finally:
+            result.changed = bool(result.signals)
         result.changed = _forget(host, service, result) or result.changed
         result.reason = "resumed" if held else "already_running"
         result.after = "running"

@@ -38,6 +38,7 @@ def instances(host: Host, templates: Iterable[str]) -> list[Target]:
     patterns = {template: host.config.instance_pattern(template) for template in templates}
     recorded = {name for name in host.records.names() if name.partition("@")[0] in patterns and "@" in name}
     claimed = table.instances(patterns, host.marked_run_dir) - recorded if patterns else set()
+    host.prepare_for(len(claimed))
     targets = each(sorted(recorded | claimed), lambda name: _instance(host, name, is_recorded=name in recorded))
     return sorted((target for target in targets if target is not None), key=_in_order)
 
