@@ -103,7 +103,8 @@ def test_a_log_or_journal_that_may_not_be_read(sandbox: Sandbox, log: Path) -> N
         line = sandbox.ctl("logs", "web", *follow, user=NOBODY_UID).expect(4).stderr
         assert line == f"ctl: web: its log cannot be read: Permission denied; try again as root ({log})\n"
         line = sandbox.ctl("events", *follow, user=NOBODY_UID).expect(4).stderr
-        assert line == f"ctl: the journal cannot be read: Permission denied; try again as root ({sandbox.log_dir}/events.jsonl)\n"
+        journal = sandbox.log_dir / "events.jsonl"
+        assert line == f"ctl: the journal cannot be read: Permission denied; try again as root ({journal})\n"
 
 
 def test_a_reader_that_goes_away_ends_it_without_a_further_line(sandbox: Sandbox, log: Path) -> None:
