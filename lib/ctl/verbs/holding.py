@@ -14,6 +14,7 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.runs import members_of
 from ctl.verbs.stop import require_expected, state_before
 
 WITHIN = 5.0  # seconds for what was signalled to stop, or to go on; in state D it does neither
@@ -43,14 +44,15 @@ def on_main(
     """
     began = now()
     if options.dry_run:
-        return _found(service, host, options, act, began)
+        return _found(service, host, verb, options, act, began)
     with host.locked(service.name, verb, options.lock_timeout):
-        return _found(service, host, options, act, began)
+        return _found(service, host, verb, options, act, began)
 
 
 def _found(
     service: Service,
     host: Host,
+    verb: Literal["pause", "resume"],
     options: Options,
     act: Callable[[Located, Result], None],
     began: float,
@@ -72,6 +74,8 @@ def _found(
             raise located.doubt
         if not located.mains:
             if not options.dry_run:
+                if verb == "resume":
+                    _let_leftovers_go_on(service, host, located, result)
                 forget(host, service, result)  # whom it speaks of is gone
             raise CtlError("not_running", "is not running")
         result.pid = located.mains[0].pid
@@ -82,6 +86,16 @@ def _found(
         located.close()
     result.duration_s = round(now() - began, 3)
     return result
+
+
+def _let_leftovers_go_on(service: Service, host: Host, located: Located, result: Result) -> None:
+    """A main process that was killed while it was held leaves its children held: nobody else would resume them."""
+    members = members_of(located, service, host)
+    try:
+        send_all(host, [member for member in members.refresh() if member.is_stopped], "CONT", result, now())
+        result.changed = bool(result.signals)
+    finally:
+        members.close()
 
 
 def send_all(host: Host, handles: Sequence[Handle], signal: str, result: Result, began: float) -> None:
