@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
 from support.sandbox import Sandbox
-from support.waiting import wait_file
+from support.waiting import wait_file, wait_gone
 
 
 def put_back_an_old_record(sandbox: Sandbox) -> int:
@@ -54,3 +55,17 @@ def test_the_survivors_of_a_main_process_without_a_record_are_ended_with_it(sand
     sandbox.record("web").unlink()
     sandbox.ctl(verb, "web").expect(0)
     assert sandbox.running("web") == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_nothing_is_left_of_a_daemon_that_crashed(sandbox: Sandbox, verb: str) -> None:
+    """It could not remove the pid file that it wrote: whoever stops it does, since its record tells of that process."""
+    own = sandbox.log_dir / "own.pid"
+    sandbox.service("web", "forker", "--pidfile", own, start={"type": "forking"}, stop={"pid_file": str(own)})
+    sandbox.ctl("start", "web").expect(0)
+    pidfd = sandbox.adopt("web")
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    wait_gone(pidfd)
+    assert sandbox.ctl(verb, "web", "--json").expect(0).json["changed"] is True
+    assert not own.exists()
+    assert sandbox.ctl("status", "web", "--json").expect(3).one["state"] == "stopped"

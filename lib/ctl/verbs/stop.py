@@ -234,7 +234,7 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
         ]
         if not any(not main.is_gone for main in located.mains):
             removed.append(host.records.remove_pause(target))
-        removed += [host.remove_own_pid_file(service, main.pid) for main in located.mains if main.is_gone]
+        removed += [host.remove_own_pid_file(service, identity.pid) for identity in gone]
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))
