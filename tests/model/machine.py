@@ -19,7 +19,7 @@ from model.forgery import HOW, forge
 from model.world import PROTECTED, RULED, TARGETS, WORD, Key, View, World, assert_no_fault
 from support.reaper import Process
 from support.sandbox import Result
-from support.waiting import readable, wait_until
+from support.waiting import readable, wait_no_file, wait_until
 
 VERBS = ("start", "stop", "kill", "restart", "pause", "resume")
 PID_VERBS = {"stop", "kill"}
@@ -110,10 +110,10 @@ class Operators(RuleBasedStateMachine):
                 assert "paused_until" in result.one, result
             else:
                 result.expect(contract.REFUSED if before.found[name].state == "ambiguous" else contract.NOT_RUNNING)
-            if how_long == "a moment":
+            if how_long == "a moment" and before.found[name].main:
+                file = self.world.sandbox.run_dir / f"{name}.paused"
                 wait_until(lambda: not family & self.world.view().held(name), "it is resumed when its time is over")
-                after = self.world.settle()
-                assert f"{name}.paused" not in after.files or not family, "something is left of the pause"
+                wait_no_file(file)
             elif before.found[name].main:
                 after = self.world.settle()
                 assert family <= after.held(name), f"not all of {family} are held"

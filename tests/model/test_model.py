@@ -31,7 +31,7 @@ SEED = int(os.environ.get("CTL_MODEL_SEED", "1" if not SECONDS else str(time.tim
 STEPS = 25
 EXAMPLES = 4  # of the short run, on each core
 AT_A_TIME = 8  # of the long one, by one seed; below 10, the first are those of the short run
-LIMIT = SECONDS + 900 if SECONDS else 120.0  # seconds; to make a failure short takes its time
+LIMIT = SECONDS + 900 if SECONDS else 240.0  # seconds; to make a failure short takes its time
 
 
 def explore(pids: Pids, sandbox: Sandbox) -> int:
