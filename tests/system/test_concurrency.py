@@ -233,8 +233,10 @@ def test_the_second_of_two_restarts_restarts_what_the_first_has_started(sandbox:
     first = call(sandbox, "restart")
     logged(sandbox, "stopping")
     second = waiting(sandbox, "restart", first, "restart")
-    gate.write_text("go", encoding="ascii")
-    pids = [sandbox.collect(process).expect(0).one["pid"] for process in (first, second)]
+    pids = []
+    for process in (first, second):
+        gate.write_text("go", encoding="ascii")  # when the one that this restart stops reads from it
+        pids.append(sandbox.collect(process).expect(0).one["pid"])
     assert len({old, *pids}) == 3
     assert services(sandbox) == [pids[1]]
     assert_truthful_status(sandbox)
