@@ -154,7 +154,7 @@ TOML
 @test "a terminal is not driven by what a process calls itself" {
   local argv
   server web
-  mapfile -t argv < <(program recorder "$SANDBOX/signals" "--$MARK-server" $'\e[2J\a' | jq -r '.[]')
+  mapfile -t argv < <(program recorder signals "--$MARK-server" $'\e[2J\a' | jq -r '.[]')
   CTL_TEST_ID=$MARK "${argv[@]}" >/dev/null 2>&1 3>&- &
   wait_for_line "$SANDBOX/signals" ready >/dev/null
   run ctl explain web

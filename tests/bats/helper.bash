@@ -14,8 +14,9 @@ teardown() { sandbox_down; }
 
 # A test file with its own setup or teardown calls these two in them.
 sandbox_up() {
+  local run=${CTL_BATS_DIR:-/tmp.alone}
   SANDBOX=$(mktemp -d "${CTL_BATS_DIR:-/tmp}/ctl-bats-XXXXXX") # all that run side by side in one directory
-  MARK=bats-${CTL_BATS_DIR##*.}-$$-$RANDOM$RANDOM-$BATS_TEST_NUMBER
+  MARK=bats-${run##*.}-$$-$RANDOM$RANDOM-$BATS_TEST_NUMBER
   CONF=$SANDBOX/conf RUN=$SANDBOX/run LOG=$SANDBOX/log
   chmod 755 "$SANDBOX"
   mkdir -m 755 "$CONF" "$CONF/services" "$RUN" "$LOG" "$SANDBOX/home" "$SANDBOX/xdg"

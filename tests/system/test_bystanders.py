@@ -356,7 +356,7 @@ def test_a_lost_record_is_written_anew_by_start(sandbox: Sandbox, word: str) -> 
 def test_a_service_with_a_lost_record_is_stopped_with_its_children(sandbox: Sandbox, word: str) -> None:
     sandbox.service(word, "tree", "--ignore-term", 2, 1, stop={"schedule": "TERM/0.2/KILL/5"})
     pid = sandbox.ctl("start", word, "--json").expect(0).one["pid"]
-    assert len(proc.services(word)) == 3
+    wait_until(lambda: len(proc.services(word)) == 3, "it has its two children")
     lose_record(sandbox, word)
     assert sandbox.ctl("stop", word, "--json").expect(0).one["pid"] == pid
     assert not proc.services(word)

@@ -50,6 +50,13 @@ def gated(sandbox: Sandbox) -> Path:
     return gate
 
 
+def slow_to_stop(sandbox: Sandbox) -> Path:
+    """Defines a service that ends once it was told to and the fifo is written to."""
+    gate = sandbox.fifo("gate")
+    define(sandbox, "slow_stop", gate)
+    return gate
+
+
 def call(sandbox: Sandbox, verb: str, *options: object) -> Process:
     return sandbox.ctl_popen(verb, "web", "--json", *options)
 
@@ -178,12 +185,13 @@ def test_kill_cuts_a_stop_in_its_grace_short(sandbox: Sandbox) -> None:
 
 
 def test_a_start_waits_for_a_stop_and_then_starts_a_new_one(sandbox: Sandbox) -> None:
-    define(sandbox, "slow_stop", 0.3)
+    gate = slow_to_stop(sandbox)
     old = sandbox.ctl("start", "web", "--json").expect(0).one["pid"]
     logged(sandbox, "ready (pid:")
     stop = call(sandbox, "stop")
     logged(sandbox, "stopping")
     start = waiting(sandbox, "start", stop, "stop")
+    gate.write_text("go", encoding="ascii")
     assert sandbox.collect(stop).expect(0).one["reason"] == "stopped"
     result = sandbox.collect(start).expect(0)
     assert result.one["reason"] == "started"
@@ -205,12 +213,13 @@ def test_a_stop_waits_for_a_start_and_then_stops_it(sandbox: Sandbox) -> None:
 
 
 def test_the_second_of_two_stops_finds_it_stopped(sandbox: Sandbox) -> None:
-    define(sandbox, "slow_stop", 0.3)
+    gate = slow_to_stop(sandbox)
     sandbox.ctl("start", "web").expect(0)
     logged(sandbox, "ready (pid:")
     first = call(sandbox, "stop")
     logged(sandbox, "stopping")
     second = waiting(sandbox, "stop", first, "stop")
+    gate.write_text("go", encoding="ascii")
     outcomes = [sandbox.collect(process).expect(0).one for process in (first, second)]
     assert [(one["reason"], one["changed"]) for one in outcomes] == [("stopped", True), ("already_stopped", False)]
     assert outcomes[1]["signals"] == []
@@ -218,13 +227,16 @@ def test_the_second_of_two_stops_finds_it_stopped(sandbox: Sandbox) -> None:
 
 
 def test_the_second_of_two_restarts_restarts_what_the_first_has_started(sandbox: Sandbox) -> None:
-    define(sandbox, "slow_stop", 0.3)
+    gate = slow_to_stop(sandbox)
     old = sandbox.ctl("start", "web", "--json").expect(0).one["pid"]
     logged(sandbox, "ready (pid:")
     first = call(sandbox, "restart")
     logged(sandbox, "stopping")
     second = waiting(sandbox, "restart", first, "restart")
-    pids = [sandbox.collect(process).expect(0).one["pid"] for process in (first, second)]
+    pids = []
+    for process in (first, second):
+        gate.write_text("go", encoding="ascii")  # when the one that this restart stops reads from it
+        pids.append(sandbox.collect(process).expect(0).one["pid"])
     assert len({old, *pids}) == 3
     assert services(sandbox) == [pids[1]]
     assert_truthful_status(sandbox)

@@ -362,11 +362,11 @@ def test_a_command_that_hangs_costs_its_timeout_and_leaves_nothing(
 def test_a_command_that_does_its_work_untidily_is_tidied_up_after(
     sandbox: Sandbox, where: str, command: Command
 ) -> None:
-    pid = started(sandbox, **surrounded(where, command(sandbox), 9))
+    pid = started(sandbox, **surrounded(where, command(sandbox), 30))
     outcome = stopped(sandbox, pid)
     assert outcome["errors"] == []
     assert outcome["drained"] is (True if where == "drain" else None)
-    assert outcome["duration_s"] < 8, "it was waited for until its timeout"
+    assert outcome["duration_s"] < 28, "it was waited for until its timeout"
 
 
 @pytest.mark.parametrize("where", PROBES)

@@ -34,14 +34,14 @@ def define_server(sandbox: Sandbox, **match: str) -> None:
 
 
 def upgraded(sandbox: Sandbox) -> None:
-    define_server(sandbox, cmdline="/opt/server")
+    define_server(sandbox, cmdline=f"{sandbox.root}/opt/server")
     sandbox.ctl("start", "web").expect(0)
     installed(sandbox, version=2)
     assert os.readlink(f"/proc/{sandbox.pid('web')}/exe").endswith("/opt/server (deleted)")
 
 
 def uninstalled(sandbox: Sandbox) -> None:
-    define_server(sandbox, executable="*/opt/server")
+    define_server(sandbox, executable=f"*{sandbox.root}/opt/server")
     sandbox.ctl("start", "web").expect(0)
     shutil.rmtree(sandbox.root / "opt")
     assert os.readlink(f"/proc/{sandbox.pid('web')}/exe").endswith("/opt/server (deleted)")
@@ -49,7 +49,7 @@ def uninstalled(sandbox: Sandbox) -> None:
 
 def retitled(sandbox: Sandbox) -> None:
     """Neither its argv nor its comm holds what the rule asks for; the comm even looks like a field of its stat file."""
-    sandbox.service("web", "retitle", match={"cmdline": "/retitle"})
+    sandbox.service("web", "retitle", match={"cmdline": f"{sandbox.programs.path('retitle')}$"})
     sandbox.ctl("start", "web").expect(0)
     wait_line(sandbox.log("web"), "ready (pid:")
     assert "retitle" not in " ".join(proc.argv(sandbox.pid("web")))
@@ -60,12 +60,13 @@ def reexecuted(sandbox: Sandbox) -> None:
     """The recorded process has since executed another program, as one that upgrades itself in place does."""
     fifo = sandbox.fifo("go")
     script = 'read -r _ <"$1"; shift; exec "$@"'
-    command = ["/bin/sh", "-c", script, "first-program", str(fifo), *sandbox.programs("polite")]
-    sandbox.service("web", "polite", start={"command": command}, match={"cmdline": "first-program"})
+    word = f"first-program-{sandbox.reaper.mark}"
+    command = ["/bin/sh", "-c", script, word, str(fifo), *sandbox.programs("polite")]
+    sandbox.service("web", "polite", start={"command": command}, match={"cmdline": word})
     sandbox.ctl("start", "web").expect(0)
     fifo.write_text("go\n", encoding="ascii")
     wait_line(sandbox.log("web"), "ready (pid:")
-    assert "first-program" not in proc.argv(sandbox.pid("web"))
+    assert word not in proc.argv(sandbox.pid("web"))
 
 
 CASES = (upgraded, uninstalled, retitled, reexecuted)
@@ -124,7 +125,7 @@ def forget(sandbox: Sandbox) -> int:
 
 @pytest.mark.parametrize("verb", ["stop", "kill", "start"])
 def test_the_executable_rule_still_matches_a_deleted_program(sandbox: Sandbox, verb: str) -> None:
-    define_server(sandbox, executable="*/opt/server")
+    define_server(sandbox, executable=f"*{sandbox.root}/opt/server")
     sandbox.ctl("start", "web").expect(0)
     installed(sandbox, version=2)
     pid = forget(sandbox)
@@ -140,7 +141,7 @@ def test_the_executable_rule_asks_for_the_real_program(sandbox: Sandbox) -> None
         ["bash", "-c", 'exec -a "$0" "$@"', str(installed(sandbox)), "sleep", "600"], ready=None
     )
     wait_until(lambda: proc.argv(impostor.pid)[0].endswith("/opt/server"), "it calls itself server")
-    define_server(sandbox, executable="*/opt/server")
+    define_server(sandbox, executable=f"*{sandbox.root}/opt/server")
     assert sandbox.ctl("stop", "web", "--json").expect(0).one["reason"] == "already_stopped"
     assert impostor.alive()
     impostor.signal(signal.SIGKILL)

@@ -114,8 +114,8 @@ def test_services_of_one_template_are_started_and_stopped_by_the_dozen(sandbox: 
     sandbox.service(
         "worker@",
         "polite",
-        match={"cmdline": "polite.py {instance}$"},
-        start={"command": [*sandbox.programs("polite"), "{instance}"]},
+        match={"cmdline": rf"polite.py {{instance}} {sandbox.reaper.mark}$"},
+        start={"command": [*sandbox.programs("polite"), "{instance}", sandbox.reaper.mark]},
     )
     names = [f"worker@{number}" for number in range(40)]
     started = sandbox.ctl("start", *names, "--json").expect(0)

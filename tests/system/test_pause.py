@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -360,3 +361,20 @@ def test_a_pause_that_is_left_of_another_run_says_nothing(sandbox: Sandbox) -> N
 def _no_keeper_is_left(sandbox: Sandbox) -> Iterator[None]:
     yield
     assert keepers(sandbox) == [], f"a keeper is left: {os.listdir(sandbox.run_dir)}"
+
+
+def test_resume_lets_go_what_a_main_process_that_was_killed_meanwhile_has_left_held(sandbox: Sandbox) -> None:
+    sandbox.service("web", "tree", "--ignore-term", 2, 1)
+    main = start(sandbox, "web")[0]
+    sandbox.ctl("pause", "web").expect(0)
+    gone = sandbox.reaper.adopt(main)
+    signal.pidfd_send_signal(gone, signal.SIGKILL)
+    wait_gone(gone)
+    left = sandbox.running("web")
+    assert left
+    resumed = sandbox.ctl("resume", "web", "--json").expect(7)
+    assert resumed.one["changed"] is True
+    assert sorted(one["pid"] for one in resumed.one["signals"]) == sorted(left)
+    wait_until(lambda: "T" not in {proc.state(pid) for pid in left}, "they go on")
+    sandbox.ctl("kill", "web").expect(0)
+    assert sandbox.running("web") == []

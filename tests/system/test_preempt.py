@@ -162,6 +162,8 @@ def test_at_the_gate_of_a_start(sandbox: Sandbox, moment: str) -> None:
     (ctl,) = proc.children(start.pid)
     wait_until(lambda: proc.state(ctl) in {"T", "t"}, "it is stopped")
     pid = sandbox.pid("web")
+    if moment == "let go":
+        wait_until(lambda: proc.argv(pid)[0] != "/bin/sh", "it has been let go")
     assert is_gated(pid) is (moment == "recorded")
     killed = kill(sandbox)
     assert not proc.alive(pid)

@@ -217,9 +217,10 @@ def test_a_root_that_lacks_the_capability_is_refused_like_anyone(sandbox: Sandbo
 
 def test_only_root_starts_a_service_as_another_user(plain_sandbox: Sandbox) -> None:
     file = plain_sandbox.services / "web.toml"
-    plain_sandbox.service("web", "polite", start={"user": "nobody"})
+    # A user of whom nothing runs: one process that may be it and cannot be read would be told first.
+    plain_sandbox.service("web", "polite", start={"user": "lp"})
     refused = plain_sandbox.ctl("start", "web").expect(4)
-    assert refused.stderr == f"ctl: web: only root can start it as user nobody ({file}, start.user)\n"
+    assert refused.stderr == f"ctl: web: only root can start it as user lp ({file}, start.user)\n"
 
 
 # -- what others may write to is not believed by root

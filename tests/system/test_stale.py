@@ -394,10 +394,9 @@ def test_a_record_of_another_living_pid_namespace_leaves_it_unknown(
 @pytest.fixture
 def pair(sandbox: Sandbox) -> tuple[Process, Process]:
     """Two processes that satisfy the rules of `web`; at most one may, so only a pid file can say which one it is."""
-    sandbox.service("web", "polite", match={"cmdline": "one of a pair"}, stop={"schedule": "TERM/0.1/KILL/5"})
-    first, second = (
-        start_bystander(sandbox.reaper, sandbox.programs("recorder", "-", "one of a pair")) for _ in range(2)
-    )
+    word = f"one-of-a-pair-{sandbox.reaper.mark}"
+    sandbox.service("web", "polite", match={"cmdline": word}, stop={"schedule": "TERM/0.1/KILL/5"})
+    first, second = (start_bystander(sandbox.reaper, sandbox.programs("recorder", "-", word)) for _ in range(2))
     return first, second
 
 
@@ -435,8 +434,9 @@ def test_a_pid_file_newer_than_the_process_tells_which_one_it_is(
 
 
 def test_what_a_pid_file_says_of_an_older_process_is_shown(sandbox: Sandbox, reaper: Reaper) -> None:
-    sandbox.service("web", "polite", match={"cmdline": "the only one"})
-    process = start_bystander(reaper, sandbox.programs("recorder", "-", "the only one"))
+    word = f"the-only-one-{reaper.mark}"
+    sandbox.service("web", "polite", match={"cmdline": word})
+    process = start_bystander(reaper, sandbox.programs("recorder", "-", word))
     write_pid_file(sandbox.pid_file("web"), process, -1)
 
     status = sandbox.ctl("status", "web", "--json").expect(0).one

@@ -90,9 +90,10 @@ def test_it_looks_only_when_something_is_announced(sandbox: Sandbox) -> None:
 
 
 def test_one_that_is_started_without_ctl_is_noticed(sandbox: Sandbox) -> None:
-    sandbox.service("web", "recorder", "-", "by hand", match={"cmdline": "recorder.* by hand"})
+    word = f"by-hand-{sandbox.reaper.mark}"
+    sandbox.service("web", "recorder", "-", word, match={"cmdline": f"recorder.* {word}"})
     process = waiting(sandbox, "--for", "running")
-    by_hand = sandbox.reaper.start(sandbox.programs("recorder", "-", "by hand"))
+    by_hand = sandbox.reaper.start(sandbox.programs("recorder", "-", word))
     assert sandbox.collect(process).expect(0).one["pid"] == by_hand.pid
 
 

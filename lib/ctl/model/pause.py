@@ -19,4 +19,4 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity  # of the main process
     since: str  # RFC 3339
     until: str | None = None  # RFC 3339; None: until somebody resumes it
-    due: float | None = None  # the same instant in seconds of this boot's CLOCK_MONOTONIC
+    due: float | None = None  # the same in seconds of this boot's CLOCK_MONOTONIC: time asleep is not counted

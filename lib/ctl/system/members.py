@@ -194,5 +194,5 @@ class Members:
                 bool(run_id := procfs.read_variable(pid, self._variable, wait_for_exec=stat.state not in "ZX"))
                 and run_id in self._run_ids
             )
-        except Gone:
+        except (Gone, Forbidden):
             return False

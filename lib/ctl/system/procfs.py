@@ -324,9 +324,14 @@ def _read_environ(pid: int) -> bytes | None:
 
 
 def _environ_after_exec(pid: int) -> bytes | None:
-    """While a process executes a program, it has neither arguments nor an environment. That is over in no time."""
+    """While a process executes a program, it has neither arguments nor an environment. That is over in no time.
+
+    One that is ending has none either, and is soon a zombie: Gone.
+    """
     until = time.monotonic() + _EXEC_TAKES
-    while time.monotonic() < until and not _read_cmdline(pid) and read_stat(pid).state not in "ZX":
+    while time.monotonic() < until and not _read_cmdline(pid):
+        if read_stat(pid).state in "ZX":
+            raise Gone(pid)
         os.sched_yield()
     return _read_environ(pid)
 

@@ -107,8 +107,9 @@ class Reading:
         key = pid, variable
         if key not in self._values:
             try:
-                waits = self.stats[pid].state not in "ZX"
-                self._values[key] = procfs.read_variable(pid, variable, wait_for_exec=waits) or ""
+                is_zombie = self.stats[pid].state in "ZX"  # whose environment is empty, whatever it was
+                value = procfs.read_variable(pid, variable, wait_for_exec=not is_zombie) or ""
+                self._values[key] = None if is_zombie and not value else value
             except Gone:
                 self._values[key] = None
             except Forbidden:

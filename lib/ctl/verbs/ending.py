@@ -41,6 +41,11 @@ class Ending:
         """Whether KILL was needed although the schedule began with something gentler."""
         return self._schedule.first_signal != "KILL" and any(sent.signal == "KILL" for sent in self.signals)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether processes may be left that come and go too fast to be found."""
+        return self._members.gave_up
+
     def left(self) -> list[Seen]:
         """Who is there now, as far as is known."""
         return _seen([*_alive(self._mains), *self._members.known()])

@@ -1,53 +1,32 @@
-"""Pause and resume: hold every process of a service with SIGSTOP, and let it go on, with nothing left of the pause."""
+"""Pause: hold every process of a service with SIGSTOP, all of them or none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from math import inf
-from typing import Literal
-
-import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.identity import Identity
-from ctl.model.outcome import Fault, Plan, Result, Signalled
+from ctl.model.outcome import Fault, Plan, Result
 from ctl.model.pause import Pause
 from ctl.model.service import Service
 from ctl.system.environment import new_run_id
 from ctl.system.host import Host
-from ctl.system.keeper import stand_by
 from ctl.system.members import Members
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, rfc3339_now, seen
 from ctl.system.wait import now, wall_clock
-from ctl.verbs.locate import Located, locate
-from ctl.verbs.many import act_on
+from ctl.verbs.holding import WITHIN, Options, await_all, forget, on_main, pids_of, send_all
+from ctl.verbs.locate import Located
 from ctl.verbs.runs import members_of
-from ctl.verbs.stop import command_program, require_expected, state_before
-
-_WITHIN = 5.0  # seconds for what was signalled to stop, or to go on; in state D it does neither
-_FIRST_LOOK = 0.001  # seconds between two looks, doubled up to
-_LATER_LOOKS = 0.05
+from ctl.verbs.stop import command_program, state_before
 
 
-class PauseOptions(msgspec.Struct, frozen=True, kw_only=True):
+class PauseOptions(Options, frozen=True, kw_only=True):
     """What the command line may add to the definition."""
 
     seconds: float | None = None  # after which it is resumed; None: when somebody does
     id: str = ""  # of this pause, by which whoever is to resume it knows it
-    expect_pid: Mapping[str, int] = {}  # by target
-    lock_timeout: float = 60.0  # seconds
-    dry_run: bool = False
-
-
-class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line may add to the definition."""
-
-    only: str | None = None  # the id of a pause: any other is left alone
-    expect_pid: Mapping[str, int] = {}
-    lock_timeout: float = 60.0
-    dry_run: bool = False
 
 
 def pause(service: Service, host: Host, options: PauseOptions) -> Result:
@@ -57,99 +36,9 @@ def pause(service: Service, host: Host, options: PauseOptions) -> Result:
     stays so, for as long as this pause says and no longer as an earlier one did. Raises CtlError: not_running, and
     where it cannot be told whether it runs.
     """
-    return _locked(
+    return on_main(
         service, host, "pause", options, lambda located, result: _pause(service, host, options, located, result)
     )
-
-
-def resume(service: Service, host: Host, options: ResumeOptions) -> Result:
-    """CONT to every process of the service, the main process last, and see that all go on.
-
-    Nothing is left of the pause then, also where there was a pause of a main process that has ended since. Raises
-    CtlError as `pause` does.
-    """
-    return _locked(
-        service, host, "resume", options, lambda located, result: _resume(service, host, options, located, result)
-    )
-
-
-def resume_when_due(services: Sequence[Service], host: Host, only: str) -> list[Result]:
-    """Resume each of these services when the pause with this id is over. Returns when nothing is left to be resumed.
-
-    What was resumed, stopped or paused anew meanwhile is left alone, and what another ctl holds is tried again. Raises
-    CtlError, Interrupted.
-    """
-    host.prepare_for(len(services))
-    results: list[Result] = []
-    waiting = {service.name: service for service in services}
-    with host.watch_records() as watch:
-        pausing: set[int] = {stand_by()}
-        while True:
-            due = {name: found.due for name in waiting if (found := host.records.read_pause(name)) and found.id == only}
-            if over := [waiting.pop(name) for name, instant in due.items() if instant is not None and instant <= now()]:
-                done = act_on(over, lambda service: resume(service, host, ResumeOptions(only=only)), host.note_result)
-                results += done
-                waiting |= {
-                    service.name: service for service, its in zip(over, done, strict=True) if its.reason == "busy"
-                }
-            elif due or pausing:
-                ready = host.pause(
-                    {watch.fd, *pausing}, min((at for at in due.values() if at is not None), default=inf)
-                )
-                pausing -= ready
-                watch.changed()
-            else:
-                return results
-
-
-def _locked(
-    service: Service,
-    host: Host,
-    verb: Literal["pause", "resume"],
-    options: PauseOptions | ResumeOptions,
-    act: Callable[[Located, Result], None],
-) -> Result:
-    began = now()
-    if options.dry_run:
-        return _found(service, host, options, act, began)
-    with host.locked(service.name, verb, options.lock_timeout):
-        return _found(service, host, options, act, began)
-
-
-def _found(
-    service: Service,
-    host: Host,
-    options: PauseOptions | ResumeOptions,
-    act: Callable[[Located, Result], None],
-    began: float,
-) -> Result:
-    located = locate(service, host)
-    before = state_before(located)
-    result = Result(
-        target=service.name,
-        ok=True,
-        changed=False,
-        before=before,
-        after=before,
-        reason="planned",
-        claims=located.claims,
-    )
-    try:
-        require_expected(located.mains, options.expect_pid.get(service.name))
-        if located.doubt is not None:
-            raise located.doubt
-        if not located.mains:
-            if not options.dry_run:
-                _forget(host, service, result)  # whom it speaks of is gone
-            raise CtlError("not_running", "is not running")
-        result.pid = located.mains[0].pid
-        act(located, result)
-    except CtlError as error:
-        result.fail(error)
-    finally:
-        located.close()
-    result.duration_s = round(now() - began, 3)
-    return result
 
 
 def _pause(service: Service, host: Host, options: PauseOptions, located: Located, result: Result) -> None:
@@ -198,7 +87,7 @@ def _hold(
     except BaseException:  # whatever it is, even a fault of ours: none of it is left held
         _let_go_on([*located.mains, *members.known()], result)
         if was_paused is None or result.signals:
-            _forget(host, service, result)
+            forget(host, service, result)
         else:
             host.records.write_pause(was_paused)
         is_gone = all(main.is_gone for main in located.mains)
@@ -210,73 +99,18 @@ def _hold(
 def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Result) -> None:
     """STOP to all, and to whoever was born meanwhile, until nobody is left who runs: then nobody can be born."""
     began = now()
-    deadline = began + _WITHIN
+    deadline = began + WITHIN
     told: set[Identity] = set()
     strangers = list(mains)  # they first: what they would still start
     while strangers or members.gave_up:
         told |= {handle.identity for handle in strangers}
-        _send(host, strangers, "STOP", result, began)
-        _await(host, strangers, deadline, stopped=True)
+        send_all(host, strangers, "STOP", result, began)
+        await_all(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
         strangers = [handle for handle in members.refresh(to_the_last=True) if handle.identity not in told]
         if (strangers or members.gave_up) and now() >= deadline:
-            raise CtlError("timeout", f"its processes come and go too fast to be held, after {_WITHIN:g} s")
-
-
-def _resume(service: Service, host: Host, options: ResumeOptions, located: Located, result: Result) -> None:
-    on_record = host.records.read_pause(service.name)
-    if options.only is not None and (on_record is None or on_record.id != options.only):
-        result.reason = "already_running"
-        return
-    members = members_of(located, service, host)
-    try:
-        # The main process last: it is not to find its children still held.
-        held = [handle for handle in (*members.refresh(), *located.mains) if handle.is_stopped]
-        if options.dry_run:
-            steps = (f"CONT to {_pids(held)}",) if held else ()
-            result.plan = Plan(steps=steps, processes=tuple(map(seen, held)), longest_s=_WITHIN if held else 0.0)
-            result.reason = "planned" if held else "already_running"
-            return
-        began = now()
-        try:
-            _send(host, held, "CONT", result, began)
-            _await(host, held, began + _WITHIN, stopped=False)
-        finally:
-            result.changed = bool(result.signals)
-        result.changed = _forget(host, service, result) or result.changed
-        result.reason = "resumed" if held else "already_running"
-        result.after = "running"
-    finally:
-        members.close()
-
-
-def _send(host: Host, handles: Sequence[Handle], signal: str, result: Result, began: float) -> None:
-    """To all of them first, and into the journal after that: meanwhile one may have forked and ended."""
-    sent: list[Handle] = []
-    try:
-        for handle in handles:
-            if handle.send(signal):
-                sent.append(handle)
-                result.signals.append(Signalled(handle.pid, signal, round(now() - began, 3)))
-    finally:
-        for handle in sent:
-            host.note(result.target, "signal", identity=handle.identity, signal=signal)
-
-
-def _await(host: Host, handles: Sequence[Handle], deadline: float, *, stopped: bool) -> None:
-    """Wait until all have stopped, or all go on. Raises CtlError (timeout), Interrupted.
-
-    The kernel tells only a parent that its child has stopped (waitpid(2), WUNTRACED), so everyone else has to look.
-    """
-    pause_for = _FIRST_LOOK
-    while left := [handle for handle in handles if not handle.is_gone and handle.is_stopped is not stopped]:
-        if now() >= deadline:
-            what = "did not stop" if stopped else "do not go on"
-            listed = ", ".join(f"pid {handle.pid} (state {handle.state()})" for handle in left)
-            raise CtlError("timeout", f"{what} within {_WITHIN:g} s: {listed}")
-        host.pause([handle.fd for handle in left], min(now() + pause_for, deadline))
-        pause_for = min(pause_for * 2, _LATER_LOOKS)
+            raise CtlError("timeout", f"its processes come and go too fast to be held, after {WITHIN:g} s")
 
 
 def _let_go_on(handles: Sequence[Handle], result: Result) -> None:
@@ -286,15 +120,6 @@ def _let_go_on(handles: Sequence[Handle], result: Result) -> None:
         if handle.pid in told:
             with suppress(CtlError):  # one that has become another user's: the rest go on all the same
                 handle.send("CONT")
-
-
-def _forget(host: Host, service: Service, result: Result) -> bool:
-    """Remove what is on record of the pause. That this fails must not hide what became of the processes."""
-    try:
-        return host.records.remove_pause(service.name)
-    except CtlError as error:
-        result.errors.append(Fault.of(error))
-        return False
 
 
 def _write_down(host: Host, service: Service, options: PauseOptions, main: Handle, result: Result) -> None:
@@ -316,10 +141,6 @@ def _write_down(host: Host, service: Service, options: PauseOptions, main: Handl
 def _pause_plan(service: Service, everyone: Sequence[Handle], options: PauseOptions) -> Plan:
     drained = (f"drain, at most {service.drain.timeout:g} s",) if service.drain is not None else ()
     resumed = (f"after {options.seconds:g} s: CONT to all",) if options.seconds is not None else ()
-    longest = _WITHIN + (service.drain.timeout if service.drain is not None else 0.0)
-    steps = (*drained, f"STOP to {_pids(everyone)}", *resumed)
+    longest = WITHIN + (service.drain.timeout if service.drain is not None else 0.0)
+    steps = (*drained, f"STOP to {pids_of(everyone)}", *resumed)
     return Plan(steps=steps, processes=tuple(map(seen, everyone)), longest_s=longest)
-
-
-def _pids(handles: Sequence[Handle]) -> str:
-    return ", ".join(str(handle.pid) for handle in handles)

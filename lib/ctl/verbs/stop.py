@@ -178,6 +178,9 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
     result.signals, result.escalated = ending.signals, ending.escalated
     result.changed = bool(ending.signals)
     result.errors += ending.faults
+    if ending.gave_up and not result.survivors:
+        what = "its processes come and go too fast to tell whether all of them are gone: look with ctl explain"
+        result.errors.append(Fault(reason="failed", what=what))
     if result.survivors and result.ok:
         _report_survivors(ending, result)
     elif result.ok and result.escalated and done == "stopped":

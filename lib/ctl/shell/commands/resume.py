@@ -8,7 +8,7 @@ from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, expected_
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
-from ctl.verbs import pause as pausing
+from ctl.verbs import resume as resuming
 
 # How ctl pause --for calls the ctl that it leaves behind.
 Due = Annotated[str | None, typer.Option("--due", metavar="ID", hidden=True)]
@@ -26,9 +26,9 @@ def resume(
     """Let paused services go on. Nothing is left of the pause, and one that is not paused is left alone."""
     if due is not None:
         host = session.host()
-        pausing.resume_when_due(resolve(host, targets), host, due)
+        resuming.resume_when_due(resolve(host, targets), host, due)
         return 0
-    options = pausing.ResumeOptions(
+    options = resuming.ResumeOptions(
         expect_pid=expected_pids(expect_pid, targets), lock_timeout=lock_timeout, dry_run=dry_run
     )
-    return session.act(targets, lambda service, host: pausing.resume(service, host, options))
+    return session.act(targets, lambda service, host: resuming.resume(service, host, options))
