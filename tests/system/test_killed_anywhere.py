@@ -29,6 +29,7 @@ from support.waiting import wait_file, wait_gone, wait_until
 
 LASTING = frozenset({"vfork", "write", "rename", "unlink", "flock", "pidfd_send_signal", "wait4", "exit_group"})
 ENOUGH = 5  # failures of one worker
+MISSED = 5  # calls that one run makes and the next does not: a child may end before it is told to
 NewSandbox = Callable[[], AbstractContextManager[Sandbox]]
 
 
@@ -197,7 +198,8 @@ def test_killed_at_its_system_calls(new_sandbox: NewSandbox, scenario: Scenario)
     print(f"{tried} of {parts[0]['all']} calls, not killed at {len(missed)}")
     assert not failed, f"{len(failed)} of {tried}:\n" + "\n\n".join(failed[:10])
     assert tried >= 20
-    assert len(missed) < 0.1 * tried, "the calls of one run are not those of the next:\n" + "\n".join(missed[:10])
+    allowed = max(MISSED, 0.1 * tried)
+    assert len(missed) <= allowed, "the calls of one run are not those of the next:\n" + "\n".join(missed[:10])
 
 
 def test_killed_while_a_ready_command_runs(sandbox: Sandbox) -> None:
