@@ -33,13 +33,13 @@ def act_on(services: Sequence[Service], operation: Operation, note: Callable[[Re
     return each(services, guarded)
 
 
-def each(things: Sequence[T], function: Callable[[T], R]) -> list[R]:
-    """`function` of every thing, side by side, in their order. A single one is done without a thread."""
-    if len(things) <= 1:
+def each(things: Sequence[T], function: Callable[[T], R], at_once: int = _LARGEST) -> list[R]:
+    """`function` of every thing, `at_once` side by side, in their order. A single one is done without a thread."""
+    if len(things) <= 1 or at_once == 1:
         return [function(thing) for thing in things]
     from concurrent.futures import ThreadPoolExecutor, wait
 
-    with ThreadPoolExecutor(max_workers=min(len(things), _LARGEST)) as threads:
+    with ThreadPoolExecutor(max_workers=min(len(things), at_once)) as threads:
         futures = [threads.submit(function, thing) for thing in things]
         # A signal may be taken by any thread, but only this one runs its handler, and only between two waits.
         while wait(futures, timeout=_HEEDS_SIGNALS_EVERY).not_done:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 
 from ctl.model.errors import CtlError, Interrupted
 from ctl.model.outcome import Result
 from ctl.model.service import Service
 from ctl.system.host import Host
-from ctl.verbs.many import Operation, act_on, failed
-
-_HEEDS_SIGNALS_EVERY = 0.2  # seconds
+from ctl.verbs.many import Operation, act_on, each, failed
 
 
 def act_in_turn(
@@ -43,10 +40,4 @@ def act_in_turn(
         host.note_result(result)
         return result
 
-    if at_once == 1:
-        return [in_turn(service) for service in services]
-    with ThreadPoolExecutor(max_workers=at_once) as threads:
-        futures = [threads.submit(in_turn, service) for service in services]
-        while wait(futures, timeout=_HEEDS_SIGNALS_EVERY).not_done:
-            pass  # between two waits, this thread heeds signals for all
-        return [future.result() for future in futures]
+    return each(services, in_turn, at_once)
