@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctl.model.outcome import Fault
 from ctl.model.program import Program
 from ctl.model.service import Hook, Hooks, Service
-from ctl.model.verdict import NO, YES
+from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.hooks import Answer, run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
@@ -45,28 +45,33 @@ def run_hooks(
 def drain(service: Service, host: Host, mains: list[Handle], program: Program) -> tuple[bool | None, list[Fault]]:
     """Ask until it is drained, its time is over, or nobody is left to ask.
 
-    True only on positive evidence, False where the last answer was no, None where there was no answer: then with the
-    last error. Raises Interrupted.
+    True only on positive evidence, False where the last answer was no, None where there was no answer. With what the
+    last question came to, and the last answer before it where that was none. Raises Interrupted.
     """
     given = service.drain
     probe = None if given is None else probe_of(given, program)
     if given is None or probe is None:
         return None, []
     deadline = now() + given.timeout
-    answer = Answer(NO, "was not asked")
+    answer = Answer(UNKNOWN, "was not asked")
+    refusal: Answer | None = None
     host.say_more(service.name, f"draining, at most {given.timeout:g} s")
     host.progress(service.name, "draining", deadline)
     while now() < deadline:
         answer = ask(host, probe, deadline - now(), mains)
         if answer.verdict == YES:
             return True, []
+        if answer.verdict == NO:
+            refusal = answer
         if not (alive := still_there(mains)):
             return None, []
         host.say_more(service.name, f"not drained yet: {answer.why}")
         host.progress(service.name, "draining", deadline, why=answer.why)
         host.pause(alive, min(now() + given.interval, deadline))
     what = f"not drained within {given.timeout:g} s: {answer.why}"
-    drained = False if answer.verdict == NO else None
+    if refusal is not None and refusal is not answer:  # the deadline cut the last question short
+        what += f"; before that: {refusal.why}"
+    drained = None if refusal is None else False
     return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]
 
 
