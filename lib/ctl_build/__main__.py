@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,23 @@ def docs(
     for file in stale:
         print(f"{file.relative_to(ROOT)}: {'not current: bin/build docs' if check else 'written'}")
     raise typer.Exit(int(check and bool(stale)))
+
+
+@app.command()
+def zipapp(
+    output: Annotated[Path, typer.Argument(metavar="[OUTPUT]", help="Where to write it. [dist/ctl]")] = ROOT
+    / "dist"
+    / "ctl",
+) -> None:
+    """Make ctl a single file, with all that it needs but Python: of this version, and for this kind of machine."""
+    from ctl_build.single.archive import CannotBuild, build
+
+    try:
+        build(ROOT, output)
+    except (CannotBuild, OSError) as error:
+        print(f"build: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(output)
 
 
 if __name__ == "__main__":
