@@ -44,7 +44,7 @@ def build(root: Path, output: Path) -> None:
     }
     launcher = _compiled(
         {
-            "__main__.py": _filled(_HERE / "launcher.py", names),
+            "__main__.py": filled(_HERE / "launcher.py", names),
             "ctl_build/__init__.py": b"",
             "ctl_build/single/__init__.py": b"",
             "ctl_build/single/unpack.py": (_HERE / "unpack.py").read_bytes(),
@@ -54,12 +54,12 @@ def build(root: Path, output: Path) -> None:
     outer = _zip({**launcher, PACKED: content}, zipfile.ZIP_STORED)
     output.parent.mkdir(parents=True, exist_ok=True)
     new = output.with_name(f".{output.name}.new")
-    new.write_bytes(_filled(_HERE / "header.sh", names) + outer)
+    new.write_bytes(filled(_HERE / "header.sh", names) + outer)
     new.chmod(0o755)
     new.replace(output)
 
 
-def _filled(file: Path, names: Mapping[str, str]) -> bytes:
+def filled(file: Path, names: Mapping[str, str]) -> bytes:
     text = file.read_text(encoding="utf-8")
     return re.sub(r"@([A-Z]+)@", lambda found: names[found[1]], text).encode()
 
