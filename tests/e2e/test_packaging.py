@@ -84,7 +84,8 @@ def test_root_without_a_home_runs_the_demo(elsewhere: Elsewhere) -> None:
     shutil.rmtree(elsewhere.cache / "ctl")
     assert "killed" in elsewhere.ctl("kill", "demo")
     (place,) = elsewhere.unpacked()
-    assert place.parent.stat().st_mode & 0o777 == 0o700
+    assert place.parent.stat().st_mode & 0o777 == 0o755, "who has no home may use it, too"
+    assert elsewhere.run("--version", user=PLAIN_UID).returncode == 0
 
 
 def test_another_user_unpacks_it_in_their_home(elsewhere: Elsewhere, plain_sandbox: Sandbox) -> None:
@@ -131,6 +132,17 @@ def test_many_first_runs_at_a_time(elsewhere: Elsewhere) -> None:
         runs = list(pool.map(lambda _: elsewhere.run("--version"), range(6)))
     assert {(done.returncode, done.stderr) for done in runs} == {(0, "")}
     assert len(elsewhere.unpacked()) == 1, "and nothing is left of those that were not the first"
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_the_umask_of_the_first_run_does_not_matter(elsewhere: Elsewhere, umask: str) -> None:
+    """ctl itself refuses a definition that others may write to, and other users are to read what root has unpacked."""
+    chosen = elsewhere.cache / "a" / "ctl"
+    script = f'umask {umask}; exec "$0" status --run-dir {elsewhere.sandbox.run_dir}'
+    env = {"PATH": PATH, "CTL_CACHE_DIR": str(chosen), "CTL_CONF": ""}
+    subprocess.run(["/bin/sh", "-c", script, elsewhere.file], env=env, check=True, capture_output=True)
+    modes = {path.stat().st_mode & 0o777 for path in (chosen, *chosen.glob("*/ctl/_conf/services/*"))}
+    assert modes == {0o755, 0o644}
 
 
 def test_what_a_killed_first_run_has_left_is_removed_one_day(elsewhere: Elsewhere) -> None:
