@@ -56,4 +56,11 @@ def _chapter(verb: str) -> Chapter:
         else:
             (shared if set(parameter.opts) & set(OF_EVERY_VERB) else options).append(option)
     usage = " ".join(["ctl", verb, *(piece.strip("{}") for piece in own.collect_usage_pieces(context))])
-    return Chapter(verb, usage, page_of(own.callback.__doc__), arguments, options, shared)
+    return Chapter(verb, usage, _page_of(verb, own.callback.__doc__), arguments, options, shared)
+
+
+def _page_of(verb: str, docstring: str | None) -> Page:
+    try:
+        return page_of(docstring)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"the exit codes in the docstring of {verb} cannot be read: {error}") from None
