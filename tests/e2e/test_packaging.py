@@ -16,6 +16,7 @@ import pytest
 
 from ctl_build.single import archive
 from support import proc
+from support.pty import Terminal
 from support.reaper import MARK, PATH
 from support.requires import requires_mounts
 from support.sandbox import PLAIN_UID, ROOT, Sandbox
@@ -125,6 +126,23 @@ def test_a_unit_that_may_not_write_where_it_is_unpacked(sandbox: Sandbox, built:
         assert host.run("systemctl", "stop", "packed").returncode == 0
         assert "packed: stopped, pid " in host.journal("packed")
         assert host.properties("packed")["Result"] == "success"
+
+
+def test_what_rich_shows_on_a_terminal_is_packed(sandbox: Sandbox, built: Path) -> None:
+    """Without what it would need for other things: see archive.py."""
+    for name in ("gateway", "engine"):
+        sandbox.service(name, "polite")
+    env = sandbox.environment({"CTL_CACHE_DIR": str(sandbox.home / "cache")})
+    for arguments in (
+        ["status"],
+        ["status", "gateway"],
+        ["restart", "gateway"],
+        ["stop", "--yes"],
+        ["explain", "engine"],
+    ):
+        with Terminal(sandbox.reaper, [built, *arguments], env) as terminal:
+            assert terminal.wait() in {0, 3}, terminal.screen
+            assert "ctl itself" not in terminal.screen
 
 
 def test_many_first_runs_at_a_time(elsewhere: Elsewhere) -> None:
