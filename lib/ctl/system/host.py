@@ -95,6 +95,21 @@ class Host:
             raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
         return watch
 
+    def watch_file(self, file: Path) -> Watch | None:
+        """What tells that something was written to the file; None where this user has no inotify instances left."""
+        from ctl.system.watch import Watch
+
+        try:
+            watch = Watch()
+        except OSError:
+            return None
+        try:
+            watch.add_file(file)
+        except OSError:
+            watch.close()
+            return None
+        return watch
+
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
         other = copy(self)
