@@ -233,6 +233,7 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
         [
             task("all", module="service_info"),
             task("one", module="service_info", name="web", explain=True),
+            task("stopped", module="service_info", name="db"),
             task("none", module="service_info", name=[]),
             task("unknown", module="service_info", name=["web", "wbe"], expect_failure=True),
         ],
@@ -244,6 +245,7 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
     }  # fmt: skip
     assert played["one"]["services"]["web"]["pid"] == sandbox.pid("web")
     assert played["one"]["explanations"]["web"]["plans"]["stop"]["steps"]
+    assert (played["stopped"]["services"]["db"]["state"], played["stopped"]["rc"]) == ("stopped", 3)
     assert played["none"]["services"] == {}
     assert (played["unknown"]["failed"], played["unknown"]["reason"]) == (True, "unknown_target")
     assert not changed(played.results)
