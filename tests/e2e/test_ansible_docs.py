@@ -13,6 +13,7 @@ from textwrap import indent
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from support.ansible import COLLECTION, TIMEOUT, VENV, settings
 
@@ -99,6 +100,16 @@ def test_the_sanity_tests_that_need_no_network_find_nothing(workshop: Workshop) 
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     chosen = [word for name in TESTS for word in ("--test", name)]
     workshop.run(VENV / "ansible-test", "sanity", "--python", python, *chosen)
+
+
+def test_the_examples_use_options_and_values_that_there_are(documented: dict[str, Any]) -> None:
+    for name in MODULES:
+        for task in yaml.safe_load(documented[f"ctl.services.{name}"]["examples"]):
+            for module in MODULES:
+                options = documented[f"ctl.services.{module}"]["doc"]["options"]
+                for option, value in (task.get(f"ctl.services.{module}") or {}).items():
+                    assert option in options
+                    assert value in options[option].get("choices", [value])
 
 
 def test_the_examples_are_as_ansible_lint_would_have_them(workshop: Workshop, documented: dict[str, Any]) -> None:
