@@ -96,6 +96,14 @@ def test_validate_modules_finds_nothing(workshop: Workshop) -> None:
     assert not found
 
 
+def test_yamllint_and_runtime_metadata_of_ansible_test_find_nothing(workshop: Workshop) -> None:
+    """ansible-test would fetch what they need; it is here."""
+    files = ["galaxy.yml", "meta/runtime.yml", "plugins/doc_fragments/common.py"]
+    files += [f"plugins/modules/{name}.py" for name in MODULES]
+    assert json.loads(workshop.run(sys.executable, SANITY / "yamllint" / "yamllinter.py", *files)) == {"messages": []}
+    assert not workshop.run(sys.executable, SANITY / "code-smell" / "runtime-metadata.py", "meta/runtime.yml")
+
+
 def test_the_sanity_tests_that_need_no_network_find_nothing(workshop: Workshop) -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     chosen = [word for name in TESTS for word in ("--test", name)]
