@@ -64,6 +64,7 @@ def test_each_state_is_reached_once(sandbox: Sandbox, playbooks: Playbooks) -> N
             task("reload", name="web", state="reloaded"),
             task("pause", name="web", state="paused"),
             task("pause again", name="web", state="paused"),
+            task("start what is paused", name="web", state="started"),
             task("resume", name="web", state="resumed"),
             task("resume again", name="web", state="resumed"),
             task("restart", name="web", state="restarted"),
@@ -84,6 +85,7 @@ def test_each_state_is_reached_once(sandbox: Sandbox, playbooks: Playbooks) -> N
     assert played["start"]["diff"] == {"before": {"web": "stopped"}, "after": {"web": "ready"}}
     assert played["start again"]["diff"] == {"before": {"web": "running"}, "after": {"web": "running"}}
     assert played["start again"]["services"]["web"]["pid"] == started["pid"]
+    assert played["start what is paused"]["warnings"] == ["web: it is paused; ctl resume web lets it go on"]
     assert not sandbox.running("web")
     # What Ansible and its module had open, the service has not: its pipes would keep the task from ending.
     assert json.loads(wait_file(sandbox.tmp / "inherited"))["fds"].keys() == {"0", "1", "2"}
