@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support import proc
-from support.ansible import Playbooks, install, task
+from support.ansible import Playbooks, Played, documented_keys, install, task
 from support.sandbox import Sandbox
 from support.waiting import wait_file, wait_gone
 
@@ -33,6 +33,11 @@ def playbooks(sandbox: Sandbox, collections: Path) -> Playbooks:
 
 def changed(results: dict[str, Any]) -> set[str]:
     return {name for name, result in results.items() if result["changed"]}
+
+
+def keys(played: Played) -> set[str]:
+    """Those of the results of all services."""
+    return {key for told in played.results.values() for one in told.get("services", {}).values() for key in one}
 
 
 def events(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -129,6 +134,7 @@ def test_check_mode_foresees_and_touches_nothing(sandbox: Sandbox, playbooks: Pl
     assert "/nowhere/ctl" in played["call no ctl"]["warnings"][0]
     assert (sandbox.running("db"), sandbox.running("web"), events(sandbox)) == ([pid], [], before)
     assert proc.state(pid) != "T"
+    assert keys(played) <= documented_keys("service")
     assert sandbox.record("old").exists()
 
 
@@ -201,6 +207,7 @@ def test_lists_templates_all_and_the_options(sandbox: Sandbox, playbooks: Playbo
     assert played["grace"]["services"]["deaf"]["reason"] == "escalated"
     assert changed(played.results) == {"start", "grace", "pause", "pause again", "rolling", "stop all"}
     assert played["pause"]["services"]["worker@1"]["paused_until"]
+    assert keys(played) <= documented_keys("service")
     assert [result["reason"] for result in played["rolling"]["services"].values()] == [
         "started",
         "not_ready",
@@ -253,4 +260,5 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
     assert played["none"]["services"] == {}
     assert (played["unknown"]["failed"], played["unknown"]["reason"]) == (True, "unknown_target")
     assert not changed(played.results)
+    assert keys(played) == documented_keys("service_info")
     assert events(sandbox) == before
