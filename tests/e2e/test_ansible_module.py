@@ -11,7 +11,7 @@ import pytest
 
 from support import proc
 from support.ansible import Playbooks, Played, documented_keys, install, task
-from support.sandbox import Sandbox
+from support.sandbox import CTL, Sandbox
 from support.waiting import wait_file, wait_gone
 
 LOGGED = {"log": r"^ready \(pid"}
@@ -245,6 +245,8 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
             task("all", module="service_info"),
             task("one", module="service_info", name="web", explain=True),
             task("stopped", module="service_info", name="db"),
+            task("by PATH", module="service_info", name="db", executable="{{ omit }}")
+            | {"environment": {"PATH": f"{CTL.parent}:/usr/bin:/bin"}},
             task("none", module="service_info", name=[]),
             task("unknown", module="service_info", name=["web", "wbe"], expect_failure=True),
         ],
@@ -257,6 +259,7 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
     assert played["one"]["services"]["web"]["pid"] == sandbox.pid("web")
     assert played["one"]["explanations"]["web"]["plans"]["stop"]["steps"]
     assert (played["stopped"]["services"]["db"]["state"], played["stopped"]["rc"]) == ("stopped", 3)
+    assert played["by PATH"]["cmd"][0] == str(CTL)
     assert played["none"]["services"] == {}
     assert (played["unknown"]["failed"], played["unknown"]["reason"]) == (True, "unknown_target")
     assert not changed(played.results)
