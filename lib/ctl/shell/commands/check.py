@@ -22,6 +22,18 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False) 
 
     Each with file, key and what would be right. Without a target: every file of the service directory. A template
     NAME@ is read as if for an instance. It has no effect, and asks no process.
+
+    Exit codes:
+        0: no errors
+        1, 2, 4
+        5: unknown target
+        6: there is an error
+        130, 143, 199
+
+    Examples:
+        ctl check
+        ctl check gateway worker@
+        ctl check --schema >definition.schema.json    # for an editor
     """
     if schema:
         return _print_schema(targets or [])
