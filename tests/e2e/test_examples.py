@@ -30,6 +30,7 @@ from support.sandbox import ROOT, Sandbox
 from support.waiting import wait_file, wait_until
 
 SHIPPED = sorted([*EXAMPLES.glob("*.toml"), *(ROOT / "conf" / "services").glob("*.toml")])
+RUN = frozenset("demo jvm nginx postgresql postgresql-forking redis redis-forking web@ zookeeper".split())
 CLASS = f"Gateway{SESSION}"  # of these tests alone: JVMs are told apart by their main class, on the whole machine
 GATEWAY = f"com.example.gateway.{CLASS}"
 
@@ -69,15 +70,18 @@ public class Gateway {
 
 def test_every_shipped_definition_can_be_used(sandbox: Sandbox) -> None:
     """Whether its user exists is this host's affair; all else is the definition's."""
-    assert {"demo", "redis", "redis-forking", "jvm"} <= {path.stem for path in SHIPPED}
+    names = {path.stem for path in SHIPPED}
+    assert {"demo", "redis", "redis-forking", "jvm", "web@", "kafka@"} <= names
     for path in SHIPPED:
         sandbox.define(
             path.stem, re.sub(r'^user = ".*"$', 'user = "root"', path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         )
+    checked = sandbox.ctl("check", "--json").expect(0).json["results"]
+    assert {result["target"] for result in checked if result["target"]} == names
+    assert [result["errors"] for result in checked] == [[]] * len(checked)
     result = sandbox.ctl("status", "--json").expect(0)
-    assert set(result.by_target) == {path.stem for path in SHIPPED}
-    assert [found["errors"] for found in result.by_target.values()] == [[]] * len(SHIPPED)
-    assert all(found["description"] for found in result.by_target.values())
+    assert set(result.by_target) == {name for name in names if not name.endswith("@")}
+    assert [found["errors"] for found in result.by_target.values()] == [[]] * len(result.by_target)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -85,6 +89,16 @@ def test_every_shipped_definition_explains_itself(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# "), "it begins with what it is"
     assert max(map(len, text.splitlines())) <= 130
+    assert ("\n# Not run by the tests: " in text) is (path.stem not in RUN)
+
+
+def test_readme_lists_every_example() -> None:
+    rows = re.findall(
+        r"^\| `(\S+)\.toml` \| .* \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert dict(rows) == {
+        path.stem: "run by the tests" if path.stem in RUN else "not run here" for path in EXAMPLES.glob("*.toml")
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------- redis
