@@ -55,8 +55,9 @@ def test_zookeeper(sandbox: Sandbox, port: int) -> None:
 
 
 def said(port: int, question: str) -> str:
+    """Its answer. It never gives one to who connects at the very moment when it begins to serve, so it is asked anew."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(question.encode())
             return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
     except OSError:
