@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -115,7 +116,7 @@ class Nginx:
         return False
 
     def workers(self, master: int) -> set[int]:
-        return {pid for pid in proc.children(master) if proc.argv(pid)[0].startswith("nginx: worker process")}
+        return {pid for pid in proc.children(master) if _title(pid).startswith("nginx: worker process")}
 
 
 @pytest.fixture
@@ -136,8 +137,8 @@ class Request(threading.Thread):
     def run(self) -> None:
         try:
             self.answer = self.nginx.get("/slow")
-        except OSError as error:
-            self.answer = str(error)
+        except (OSError, http.client.HTTPException) as error:
+            self.answer = repr(error)
 
     def finish(self) -> str:
         self.nginx.upstream.go_on.set()
@@ -174,6 +175,7 @@ def test_stop_finishes_the_request_under_way(nginx: Nginx) -> None:
 def test_reload_replaces_the_workers_and_keeps_the_master(nginx: Nginx) -> None:
     sandbox = nginx.sandbox
     master = sandbox.ctl("start", "nginx", "--json").expect(0).one["pid"]
+    wait_until(lambda: len(nginx.workers(master)) == 2, "both workers are there")
     before = nginx.workers(master)
     assert nginx.get("/version") == "one"
     request = Request(nginx)
@@ -206,6 +208,15 @@ def test_upgraded_nginx_is_adopted(nginx: Nginx) -> None:
     assert not nginx.pid_file.exists()
 
 
+def _title(pid: int) -> str:
+    try:
+        return proc.argv(pid)[0]
+    except OSError:
+        return ""
+
+
 def _number(path: Path) -> int:
-    text = path.read_text().strip() if path.exists() else ""
-    return int(text or 0)
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):  # it has another name just now, or is empty
+        return 0

@@ -125,7 +125,7 @@ def test_postgresql(sandbox: Sandbox, cluster: Cluster) -> None:
 
     words = start_bystander(sandbox.reaper, sandbox.programs("recorder", "-", *command))
     by_hand = sandbox.reaper.start(command, user=uid_of(USER), ready=None, stderr=subprocess.DEVNULL, cwd="/")
-    wait_until(lambda: cluster.psql("SELECT answer FROM kept") == "42", "recovered from the kill, it answers")
+    wait_until(lambda: cluster.psql("SELECT answer FROM kept") == "42", "recovered from the kill, it answers", 60)
     assert_adopted(sandbox, "postgresql", by_hand.pid)
     assert by_hand.wait() == 0, "it has ended in its own way"
     assert_untouched(words)
@@ -159,6 +159,7 @@ def test_postgresql_by_pg_ctlcluster(sandbox: Sandbox, cluster: Cluster) -> None
     sandbox.reaper.adopt(pid)
     status = sandbox.ctl("status", "postgresql-forking", "--json").expect(0).one
     assert [(claim["source"], claim["verdict"]) for claim in status["claim"]] == [("stop.pid_file", "holds")]
+    assert sandbox.ctl("reload", "postgresql-forking", "--json").expect(0).one["pid"] == pid
     assert_adopted(sandbox, "postgresql-forking", pid)
     assert not cluster.pid_file.exists()
     assert cluster.processes() == []

@@ -48,14 +48,14 @@ def test_zookeeper(sandbox: Sandbox, port: int) -> None:
 
     words = start_bystander(sandbox.reaper, sandbox.programs("recorder", "-", *command))
     by_hand = sandbox.reaper.start(command, user=uid_of(USER), ready=None, stdout=subprocess.DEVNULL, cwd=str(data))
-    wait_until(lambda: "Mode: standalone" in said(port, "srvr"), "it serves")
+    wait_until(lambda: "Mode: standalone" in said(port, "srvr"), "it serves", timeout=60)
     assert_adopted(sandbox, "zookeeper", by_hand.pid)
     assert by_hand.wait() == 143, "the JVM ran its shutdown hooks"
     assert_untouched(words)
 
 
 def said(port: int, question: str) -> str:
-    """Its answer. It never gives one to who connects at the very moment when it begins to serve, so it is asked anew."""
+    """Its answer. Who connects at the very moment when it begins to serve never gets one, and has to ask anew."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(question.encode())
