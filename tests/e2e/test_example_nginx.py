@@ -208,6 +208,17 @@ def test_upgraded_nginx_is_adopted(nginx: Nginx) -> None:
     assert not nginx.pid_file.exists()
 
 
+def test_stop_amid_an_upgrade_ends_both_masters(nginx: Nginx) -> None:
+    sandbox = nginx.sandbox
+    old = sandbox.ctl("start", "nginx", "--json").expect(0).one["pid"]
+    signal.pidfd_send_signal(sandbox.reaper.adopt(old), signal.SIGUSR2)
+    wait_until(lambda: _number(nginx.pid_file) not in {0, old}, "the new master has written its pid")
+    new = sandbox.reaper.adopt(_number(nginx.pid_file))
+    assert sandbox.ctl("stop", "nginx", "--json").expect(0).one["survivors"] == []
+    wait_gone(new)
+    assert nginx.refuses()
+
+
 def _title(pid: int) -> str:
     try:
         return proc.argv(pid)[0]
