@@ -46,7 +46,8 @@ def command(programs: Programs, name: str, *args: object) -> str:
 def start(host: SystemdHost, service: str) -> int:
     """Starts it and waits until its program listens to signals. Its main process."""
     host.systemctl("start", service)
-    wait_until(lambda: "ready (pid:" in host.journal(service), f"{service} is ready")
+    wait_until(lambda: "ready (pid:" in host.journal(service) or state(host, service)[0] == "failed", "it is ready")
+    assert state(host, service)[0] == "active", host.journal(service)
     return host.main_pid(service)
 
 
@@ -247,3 +248,75 @@ def test_a_notify_socket_that_was_merely_inherited_hears_nothing(host: SystemdHo
     wait_until(host.path("/run/innocent.done").exists, "it has called ctl")
     assert host.properties(service)["StatusText"] == "mine"
     host.systemctl("stop", service)
+
+
+def test_systemds_own_helper_is_no_process_of_the_service(host: SystemdHost, programs: Programs) -> None:
+    """(sd-pam) has the main process for its parent, and closes the session once that has ended."""
+    host.write("/etc/pam.d/ctl-test", "session required pam_permit.so\naccount required pam_permit.so\n")
+    define(host, "pam", stop={"schedule": "KILL/5", "kill_mode": "tree"})
+    service = unit(
+        host, "pam", ExecStart=command(programs, "recorder"), PAMName="ctl-test", User="root",
+        ExecStop=f"{CTL} stop --verbose pam",
+    )  # fmt: skip
+    main = start(host, service)
+    others = set(host.processes(service)) - {main}
+    assert [host.run("cat", f"/proc/{pid}/comm").stdout for pid in others] == ["(sd-pam)\n"]
+    host.systemctl("stop", service)
+    journal = host.journal(service)
+    assert (state(host, service), host.processes(service)) == (INACTIVE, [])
+    assert f"KILL to pid {main}" in journal
+    assert [line for line in journal.splitlines() if " to pid " in line and f"pid {main} " not in line] == []
+
+
+def test_a_unit_that_delegates_its_control_group(host: SystemdHost, programs: Programs) -> None:
+    """systemd puts the control processes into a group of their own there."""
+    define(host, "delegating", stop={"schedule": "TERM/0.2/KILL/5"})
+    service = unit(host, "delegating", ExecStart=command(programs, "ignorer"), Delegate="yes")
+    main = start(host, service)
+    host.systemctl("stop", service)
+    assert state(host, service) == INACTIVE
+    assert f"delegating: stopped, but only KILL ended it, pid {main}" in host.journal(service)
+
+
+def test_a_unit_of_another_user_is_stopped_by_root(host: SystemdHost, programs: Programs) -> None:
+    define(host, "anothers", stop={"schedule": "TERM/0.2/KILL/5"})
+    service = unit(
+        host, "anothers", ExecStart=command(programs, "ignorer"), User="nobody", ProtectSystem="strict",
+        ExecStop=f"+{CTL} stop anothers",
+    )  # fmt: skip
+    main = start(host, service)
+    host.systemctl("stop", service)
+    assert state(host, service) == INACTIVE
+    assert f"anothers: stopped, but only KILL ended it, pid {main}" in host.journal(service)
+
+
+def test_the_pid_that_systemd_fills_in_is_as_good_as_its_variable(host: SystemdHost, programs: Programs) -> None:
+    define(host, "filled-in", stop={"schedule": "TERM/0.2/KILL/5"})
+    service = unit(
+        host, "filled-in", ExecStart=command(programs, "ignorer"), ExecStop=f"{CTL} stop filled-in --pid $MAINPID"
+    )
+    start(host, service)
+    host.systemctl("stop", service)
+    assert state(host, service) == INACTIVE
+
+
+def test_ctl_run_is_ordered_by_readiness_with_a_wait_after_it(host: SystemdHost, programs: Programs, port: int) -> None:
+    """What the service writes goes to systemd's journal then."""
+    gate = "/tmp/running.gate"
+    assert host.run("mkfifo", gate).returncode == 0
+    define(
+        host, "running", start={"command": programs("listener", "--gate", gate, "--port", port)},
+        ready={"tcp": f"127.0.0.1:{port}"},
+    )  # fmt: skip
+    service = unit(
+        host, "running", Type="exec", ExecStart=f"{CTL} run running",
+        ExecStartPost=f"{CTL} wait running --for ready --timeout 60",
+    )  # fmt: skip
+    assert host.run("systemctl", "start", "--no-block", service).returncode == 0
+    wait_until(lambda: "ready (pid:" in host.journal(service), "it runs")
+    assert state(host, service)[0] == "activating"
+    host.path(gate).write_text("go")
+    host.systemctl("start", service)
+    assert f"listening on {port}" in host.journal(service)
+    host.systemctl("stop", service)
+    assert state(host, service) == INACTIVE

@@ -281,3 +281,13 @@ def test_one_that_was_restarted_by_hand_runs_on_and_its_unit_finds_it_again(
     host.systemctl("stop", unit)
     assert services.ctl("status", "moved").returncode == 3
     assert services.state(unit) == INACTIVE
+
+
+def test_a_stop_while_it_is_starting_leaves_nothing(host: SystemdHost, services: Services) -> None:
+    unit = services.define("unready", "never_ready", ready={"log": "^never", "timeout": 600})
+    assert host.run("systemctl", "start", "--no-block", unit).returncode == 0
+    wait_until(lambda: "unready: waiting" in host.properties(unit).get("StatusText", ""), "it is starting")
+    host.systemctl("stop", unit)
+    assert services.state(unit)[0] in ("inactive", "failed")
+    assert host.processes(unit) == []
+    assert services.ctl("status", "unready").returncode == 3
