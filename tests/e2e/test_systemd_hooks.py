@@ -320,3 +320,13 @@ def test_ctl_run_is_ordered_by_readiness_with_a_wait_after_it(host: SystemdHost,
     assert f"listening on {port}" in host.journal(service)
     host.systemctl("stop", service)
     assert state(host, service) == INACTIVE
+
+
+def test_the_wait_after_ctl_run_ends_with_the_service(host: SystemdHost, programs: Programs, port: int) -> None:
+    define(host, "dying", start={"command": ["/bin/sh", "-c", "sleep 1; exit 3"]}, ready={"tcp": f"127.0.0.1:{port}"})
+    service = unit(
+        host, "dying", Type="exec", ExecStart=f"{CTL} run dying", ExecStartPost=f"{CTL} wait dying --timeout 600"
+    )
+    assert host.run("systemctl", "start", service).returncode == 1
+    assert (state(host, service), host.properties(service)["ExecMainStatus"]) == (("failed", "exit-code"), "3")
+    assert f"the main process of {service} has ended" in host.journal(service)
