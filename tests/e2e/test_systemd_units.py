@@ -16,7 +16,7 @@ from support.sandbox import ROOT
 from support.systemd_host import SystemdHost
 from support.waiting import wait_file, wait_line, wait_until
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("systemd_units")]
 
 CTL = "/opt/ctl/bin/ctl"
 RUN, LOG, SERVICES = "/run/ctl", "/var/log/ctl", "/etc/ctl/services"
