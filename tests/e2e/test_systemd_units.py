@@ -291,3 +291,32 @@ def test_a_stop_while_it_is_starting_leaves_nothing(host: SystemdHost, services:
     assert services.state(unit)[0] in ("inactive", "failed")
     assert host.processes(unit) == []
     assert services.ctl("status", "unready").returncode == 3
+
+
+def test_a_users_own_systemd(host: SystemdHost, programs: Programs) -> None:
+    """It keeps a helper of its own, (sd-pam), of which that user may see next to nothing."""
+    home, uid = Path("/home/worker"), "4321"
+    assert host.run("useradd", "--create-home", "--uid", uid, "worker").returncode == 0
+    if (begun := host.run("systemctl", "start", f"user@{uid}.service")).returncode:
+        pytest.skip(f"needs a systemd for a user: {begun.stderr}")
+    definition = {
+        "start": {"command": programs("ignorer")},
+        "ready": {"log": r"^ready \(pid"},
+        "stop": {"schedule": "TERM/0.2/KILL/5"},
+    }
+    host.write(home / "conf/ctl.toml", "")
+    host.write(home / "conf/services/mine.toml", toml.dump(definition))
+    units = home / ".config/systemd/user"
+    host.write(units / "ctl@.service", (ROOT / "conf/systemd/ctl@.service").read_text(encoding="utf-8"))
+    host.write(units / "ctl@mine.service.d/conf.conf", f"[Service]\nEnvironment=CTL_CONF={home}/conf\n")
+    assert host.run("chown", "-R", "worker:", home).returncode == 0
+
+    def systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+        as_user = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+        return host.run(*as_user, "systemctl", "--user", *arguments, env={"XDG_RUNTIME_DIR": f"/run/user/{uid}"})
+
+    for verb in ("daemon-reload", "start ctl@mine", "stop ctl@mine"):
+        done = systemctl(*verb.split())
+        assert done.returncode == 0, done.stderr + host.journal(f"user@{uid}.service")
+    shown = systemctl("show", "--property=ActiveState,Result,ExecMainStatus", "ctl@mine").stdout.split()
+    assert {"ActiveState=inactive", "Result=success"} <= {*shown}
