@@ -251,9 +251,8 @@ def test_the_service_gets_nothing_that_was_systemds_word_to_ctl(host: SystemdHos
     unit = services.define("environment", "env_dump", "/run/environment.json")
     host.systemctl("start", unit)
     inherited = json.loads(wait_file(host.path("/run/environment.json")))["environ"]
-    assert not {"NOTIFY_SOCKET", "MAINPID", "PIDFILE", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM"} & {
-        *inherited
-    }
+    told = {"NOTIFY_SOCKET", "MAINPID", "PIDFILE", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM"}
+    assert not told & {*inherited}
     services.ctl("kill", "environment")
 
 
