@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -104,6 +105,21 @@ def test_it_is_enabled_like_any_other(host: SystemdHost, services: Services) -> 
     assert host.run("systemctl", "is-enabled", unit).stdout == "enabled\n"
     assert host.main_pid(unit) == services.status("enabled")["pid"]
     host.systemctl("disable", "--now", unit)
+    assert services.state(unit) == INACTIVE
+
+
+def test_a_drop_in_leads_elsewhere(host: SystemdHost, services: Services) -> None:
+    """The one that the unit's own comment shows."""
+    shipped = (ROOT / "conf/systemd/ctl@.service").read_text(encoding="utf-8")
+    shown = re.search(r"^#     (\[Service\]\n(?:#     .*\n)+)", shipped, re.MULTILINE)
+    assert shown is not None
+    unit = services.define("abroad", "polite")
+    host.path(f"{SERVICES}/abroad.toml").rename(host.write("/srv/ctl/conf/services/abroad.toml", ""))
+    host.write("/srv/ctl/conf/ctl.toml", "")
+    host.unit(f"{unit}.d/override.conf", shown[1].replace("#     ", ""))
+    host.systemctl("start", unit)
+    assert host.path("/srv/ctl/run/abroad.pid").read_text() == f"{host.main_pid(unit)}\n"
+    host.systemctl("stop", unit)
     assert services.state(unit) == INACTIVE
 
 
