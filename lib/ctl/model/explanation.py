@@ -9,6 +9,7 @@ import msgspec
 from ctl.model.errors import Reason
 from ctl.model.outcome import Claim, Fault, Plan, Seen, State
 from ctl.model.record import Record
+from ctl.model.supervisor import Supervisor
 from ctl.model.verdict import Verdict
 
 # Why a process is not, or may not be, a main process of the service.
@@ -116,14 +117,6 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: str | None  # None where this user may not know
     pid: int
-
-
-class Supervisor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may start it again, from what /proc says, and the command that holds."""
-
-    kind: str  # systemd, runit, s6, supervisord
-    name: str | None
-    command: str
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

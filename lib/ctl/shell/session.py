@@ -226,6 +226,8 @@ class Session(msgspec.Struct, kw_only=True):
                 self._note(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s")
         for fault in result.errors:
             self.tell(render.fault_lines(result.target, fault), result.target)
+        if (undone := render.undone(self.verb, result)) is not None:
+            self._say(result.target, undone)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)

@@ -70,7 +70,14 @@ def _end(
 ) -> Result:
     located = locate(service, host, options.pid)
     try:
-        return _end_located(service, host, options, schedule, mode, done, located, began)
+        if not located.mains:
+            return _end_located(service, host, options, schedule, mode, done, located, began)
+        from ctl.verbs.supervision import Supervision
+
+        supervision = Supervision(service.name, located.mains)
+        result = _end_located(service, host, options, schedule, mode, done, located, began)
+        supervision.tell_end(result, killed=done == "killed")
+        return result
     finally:
         located.close()
 
