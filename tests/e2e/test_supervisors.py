@@ -97,7 +97,8 @@ def test_runit_restarts_it_and_sv_down_holds(kept: Kept, wrapped: bool) -> None:
     assert planned.stderr == kept.comes_back_after("kill").stderr == line
     assert kept.sandbox.ctl("kill", "web", "--quiet", "--dry-run").expect(0).stderr == ""
     kept.holds(command)
-    assert "down: " in subprocess.run(["sv", "status", directory], capture_output=True, text=True, check=False).stdout
+    settled = subprocess.run(["sv", "-w", "20", "down", directory], capture_output=True, text=True, check=True)
+    assert "down: " in settled.stdout
     assert kept.sandbox.ctl("stop", "web").expect(0).stderr == ""
 
 
