@@ -27,6 +27,7 @@ Ground = Literal[
     "caller_of_ctl",  # an ancestor of another ctl, with the arguments of that in its own
     "another_ctl",
     "gated",  # a child of ctl's that has not executed its program yet
+    "sd_pam",  # systemd's own, which keeps the user's login session open
     "init",
     "kernel_thread",
     "zombie",

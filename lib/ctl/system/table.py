@@ -17,8 +17,9 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
+_SD_PAM = "(sd-pam)"
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
-Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated"]
+Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "sd_pam"]
 
 
 class Scan(NamedTuple):
@@ -132,7 +133,19 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "other_pid_namespace"
     if _arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
+    if handle.stat.comm == _SD_PAM and _is_users_manager(handle.pid):
+        return "sd_pam"
     return "gated" if is_gated(handle.pid) else None
+
+
+def _is_users_manager(pid: int) -> bool:
+    """Whether it is systemd's own process, user@.service(5): nobody could ask ctl from there to start a service.
+
+    One of these keeps the PAM session open. Its environment not even its own user may read, so no rule could be judged.
+    """
+    return any(
+        path.endswith("/init.scope") and path.split("/")[-2].startswith("user@") for path in procfs.read_cgroups(pid)
+    )
 
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:

@@ -237,6 +237,7 @@ class _Survey:
             "kernel_thread": "is a kernel thread",
             "other_pid_namespace": f"is in a container ({container or 'its pid namespace is not ours'})",
             "another_ctl": "is another ctl",
+            "sd_pam": "is systemd's own, which keeps this user's login session open",
             "gated": "is a child of ctl's that has not executed its program yet",
         }
         return _no(excluded, words[excluded])
