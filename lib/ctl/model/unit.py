@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -27,6 +28,7 @@ _SECONDS: Final = {
     "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
     "month": 2629800.0, "y": 31557600.0,
 }  # fmt: skip
+_SHELLS: Final = ";&|(){}<>"
 _VERBS: Final = frozenset({"start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait"})
 # Options of these verbs that have a value of their own.
 _VALUED: Final = frozenset({
@@ -124,12 +126,23 @@ def unit_from(name: str, properties: Mapping[str, list[str]]) -> Unit:
 def call_in(setting: str, line: str) -> Call | None:
     """The call of ctl in one line of Exec*= as systemctl shows it, also one within a shell's."""
     found = _ARGV.search(line)
-    words = [word.strip("\"';&|(){}") for word in found["argv"].split()] if found else []
-    for program, verb, index in zip(words, words[1:], range(2, len(words) + 1), strict=False):
-        if program.rpartition("/")[2] == "ctl" and verb in _VERBS:
-            targets, options = _arguments(words[index:])
-            return Call(setting=setting, verb=verb, targets=targets, options=options, program=program)
+    words = found["argv"].split() if found else []
+    for index, (program, verb) in enumerate(pairwise(words)):
+        bare = program.lstrip("\"'({!@-+:")
+        if bare.rpartition("/")[2] == "ctl" and verb in _VERBS:
+            targets, options = _arguments(_command(words[index + 2 :]))
+            return Call(setting=setting, verb=verb, targets=targets, options=options, program=bare)
     return None
+
+
+def _command(words: list[str]) -> list[str]:
+    """The words up to where a shell begins another command."""
+    end = next(
+        (i for i, word in enumerate(words) if not word.strip(_SHELLS) or word.rstrip("\"'")[-1:] in _SHELLS), None
+    )
+    if end is None:
+        return [word.strip("\"'") for word in words]
+    return [word for word in (word.strip("\"'" + _SHELLS) for word in words[: end + 1]) if word]
 
 
 def seconds_of(span: str) -> float:

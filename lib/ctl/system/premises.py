@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from ctl.model.unit import PROPERTIES, Unit, unit_from
 from ctl.system import procfs, systemd, trust
 from ctl.system.pidfd import boot_id, inodes_are_unique
 from ctl.system.supervisor import unit_of
 from ctl.system.watch import Watch
 
+_LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
 _WITHIN = 10.0  # seconds for systemd to answer
 _LARGEST_UNIT_FILE = 1 << 16  # bytes
 
@@ -125,9 +128,15 @@ def is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK)
 
 
-def is_traversable(path: Path) -> bool:
-    """Whether this user may look for what is in the directory."""
-    return os.access(path, os.X_OK)
+def is_missing(path: Path) -> bool:
+    """Whether there is nothing, and not only nothing that this user may see."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def user() -> str:
@@ -138,13 +147,22 @@ def user() -> str:
 def logins() -> Logins | None:
     """None where there is no logind, or it does not answer."""
     names = ("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers")
-    answer = systemd.call("show-session", f"--property={','.join(names)}", seconds=_WITHIN, program="loginctl")
-    if not answer:
+    answer = systemd.call("--json=short", "get-property", *_LOGIND, *names, seconds=_WITHIN, program="busctl")
+    try:
+        kills, only, excluded = (msgspec.json.decode(line, type=_Property).data for line in (answer or "").splitlines())
+    except (ValueError, msgspec.DecodeError):
         return None
-    said = dict(line.partition("=")[::2] for line in answer.splitlines())
-    return Logins(
-        said.get(names[0]) == "yes", tuple(said.get(names[1], "").split()), tuple(said.get(names[2], "").split())
-    )
+    return Logins(kills is True, _words(only), _words(excluded))
+
+
+class _Property(msgspec.Struct):
+    """What busctl(1) shows of one."""
+
+    data: bool | list[str]
+
+
+def _words(data: bool | list[str]) -> tuple[str, ...]:
+    return tuple(data) if isinstance(data, list) else ()
 
 
 def systemd_version() -> str | None:

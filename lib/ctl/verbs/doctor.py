@@ -153,7 +153,7 @@ class Doctor:
         findings += check_supervisor(service, by)
         place = asked.place_in_cgroups(main.pid)
         if place.unit is not None:
-            facts["unit"] = place.unit
+            facts["user unit" if place.of_user else "unit"] = place.unit
             units = asked.units([place.unit]) if self._booted and not place.of_user else None
             findings += check_surroundings(service, main.pid, units[0] if units else None, by)
         elif place.session is not None:
@@ -195,7 +195,8 @@ class Doctor:
 
     def _calls_for(self, unit: Unit, names: Sequence[str]) -> bool:
         templates = {f"{name.partition('@')[0]}@" for name in names if "@" in name}
-        return any(target in names or target in templates for call in unit.calls for target in call.targets)
+        named = any(target in names or target in templates for call in unit.calls for target in call.targets)
+        return named and self._other_conf(unit) is None
 
     def _other_conf(self, unit: Unit) -> Finding | None:
         """A unit whose ctl reads other definitions: what is known here says nothing of them."""

@@ -48,7 +48,7 @@ def check_pid_directory(directory: Path, service: Service, host: Host, *, as_roo
     uid = host.service_uid(service)
     found = asked.place_of(directory)
     if found is None:
-        if directory.parent.exists() and not asked.is_traversable(directory.parent):
+        if not asked.is_missing(directory):
             return
         what = f"{directory} is missing: the service can write no pid file there"
         mend = f"install -d -m 755 -o {user_name(uid)} '{directory}'"

@@ -29,7 +29,7 @@ def check_unit_pid_file(unit: Unit) -> Iterator[Finding]:
     if above is None:
         owner = f" -o {unit.user}" if unit.user else ""
         made_by_systemd = any(f"{file}".startswith(f"{place}/") for place in unit.runtime_directories)
-        if not made_by_systemd and asked.is_traversable(file.parent.parent):
+        if not made_by_systemd and asked.is_missing(file.parent):
             what = f"{file.parent} is missing: no pid file can be written there"
             mend = f"install -d -m 755{owner} '{file.parent}'"
             yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, mend=mend)
