@@ -129,3 +129,19 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   assert_output --partial '\x1b[2J'
   refute_output --partial $'\e'
 }
+
+@test "a pause whose keeper is gone: nobody would ever resume it" {
+  service web polite
+  ctl start web >/dev/null
+  ctl pause web --for 1h >/dev/null
+  run ctl doctor web
+  assert_success
+  assert_line "  state      paused, pid $(<"$RUN/web.pid")"
+  kill -KILL "$(pgrep --full -- "--due $(jq -r .id "$RUN/web.paused") ")"
+  run --separate-stderr ctl doctor web --json
+  assert_failure 1
+  assert_equal "$(finding pause-without-end | jq -r .mend)" 'ctl resume web'
+  ctl resume web >/dev/null
+  run ctl doctor web
+  assert_success
+}

@@ -6,14 +6,14 @@ from typing import Final, Literal
 
 import msgspec
 
-# By kind: how its command that ends a service differs from the one that restarts it.
-_RESTARTING: Final = {
-    "systemd": (" stop ", " restart "),
-    "runit": (" down ", " restart "),
-    "s6": (" -d ", " -r "),
-    "supervisord": (" stop ", " restart "),
-    "docker": (" stop ", " restart "),
-    "podman": (" stop ", " restart "),
+# By kind: the words of its commands that end a service, start it, and do both.
+_WORDS: Final = {
+    "systemd": (" stop ", " start ", " restart "),
+    "runit": (" down ", " up ", " restart "),
+    "s6": (" -d ", " -u ", " -r "),
+    "supervisord": (" stop ", " start ", " restart "),
+    "docker": (" stop ", " start ", " restart "),
+    "podman": (" stop ", " start ", " restart "),
 }
 
 
@@ -33,7 +33,9 @@ class Supervisor(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def restarting_command(self) -> str:
         """What restarts it in their own way."""
-        return self.command.replace(*_RESTARTING.get(self.kind, ("", "")), 1)
+        ends, starts, restarts = _WORDS.get(self.kind, ("", "", ""))
+        first, and_then, _ = self.command.partition(" && ")
+        return f"{self.command} && {first.replace(ends, starts, 1)}" if and_then else first.replace(ends, restarts, 1)
 
     @property
     def label(self) -> str:

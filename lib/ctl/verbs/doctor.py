@@ -24,11 +24,13 @@ from ctl.verbs.locate import Located, locate
 from ctl.verbs.service_checks import (
     check_definition,
     check_located,
+    check_pause,
     check_service,
     check_supervisor,
     check_surroundings,
     supervised,
 )
+from ctl.verbs.stop import state_before
 from ctl.verbs.targets import instances
 from ctl.verbs.unit_checks import Called, check_called, check_unit
 from ctl.verbs.unit_pid_files import check_unit_pid_file
@@ -148,7 +150,8 @@ class Doctor:
             facts["state"] = "stopped"
             return findings
         main = located.mains[0]
-        facts["state"] = f"running, pid {main.pid}"
+        facts["state"] = f"{state_before(located)}, pid {main.pid}"
+        findings += check_pause(service, self._host.pause_of(service, main) if main.is_stopped else None)
         by = supervised(service, located)
         findings += check_supervisor(service, by)
         place = asked.place_in_cgroups(main.pid)

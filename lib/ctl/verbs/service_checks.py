@@ -8,11 +8,13 @@ from pathlib import Path
 from ctl.model.diagnosis import ERROR, NOTE, WARNING, Finding
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault
+from ctl.model.pause import Pause
 from ctl.model.service import Service
 from ctl.model.supervisor import Supervisor
 from ctl.model.unit import Unit
 from ctl.system import premises as asked
 from ctl.system.host import Host
+from ctl.system.keeper import is_kept
 from ctl.system.trust import user_name
 from ctl.verbs.locate import Located
 from ctl.verbs.start import require_startable
@@ -104,3 +106,11 @@ def check_surroundings(service: Service, pid: int, unit: Unit | None, by: Superv
     mend = f"ctl restart {service.name} from outside of it, or systemctl start ctl@{service.name}.service"
     where = f"{unit.file or unit.name}, KillMode={unit.kill_mode}"
     yield Finding(id="in-other-unit", severity=WARNING, what=what, where=where, mend=mend)
+
+
+def check_pause(service: Service, pause: Pause | None) -> Iterator[Finding]:
+    """A pause with an end, of which the ctl that was to bring it about is gone."""
+    if pause is not None and pause.until is not None and not is_kept(pause.id):
+        what = f"it is paused until {pause.until}, and the ctl that was to resume it then is gone"
+        mend = f"ctl resume {service.name}"
+        yield Finding(id="pause-without-end", severity=WARNING, what=what, where="ctl pause --for", mend=mend)
