@@ -27,12 +27,12 @@ Ground = Literal[
     "caller_of_ctl",  # an ancestor of another ctl, with the arguments of that in its own
     "another_ctl",
     "gated",  # a child of ctl's that has not executed its program yet
-    "sd_pam",  # systemd's own, which keeps the user's login session open
     "init",
     "kernel_thread",
     "zombie",
     "other_pid_namespace",
     "another_user",  # by what the kernel lets us signal, where /proc does not tell
+    "login",  # it keeps a login open for systemd's user manager
     "passing",  # it came, went or changed while it was looked at
 ]
 

@@ -17,9 +17,9 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
-_SD_PAM = "(sd-pam)"
+SD_PAM = "(sd-pam)"
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
-Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "sd_pam"]
+Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated"]
 
 
 class Scan(NamedTuple):
@@ -116,6 +116,8 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         raise
     if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
         verdict = NO  # the kernel knows whose it is, even where /proc does not tell
+    if verdict == UNKNOWN and keeps_login_open(handle):
+        verdict = NO
     if handle.is_gone:  # then what was read may be another's
         handle.close()
         raise Gone(pid)
@@ -133,19 +135,22 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "other_pid_namespace"
     if _arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
-    if handle.stat.comm == _SD_PAM and _is_users_manager(handle.pid):
-        return "sd_pam"
     return "gated" if is_gated(handle.pid) else None
 
 
-def _is_users_manager(pid: int) -> bool:
-    """Whether it is systemd's own process, user@.service(5): nobody could ask ctl from there to start a service.
+def keeps_login_open(handle: Handle) -> bool:
+    """Whether it is the helper that keeps the PAM session of systemd's user manager open, user@.service(5).
 
-    One of these keeps the PAM session open. Its environment not even its own user may read, so no rule could be judged.
+    Not even its own user may read its environment, so a rule that asks for that could not be judged. In its control
+    group is systemd alone: from there nobody can have called ctl to start a service.
     """
-    return any(
-        path.endswith("/init.scope") and path.split("/")[-2].startswith("user@") for path in procfs.read_cgroups(pid)
-    )
+    if handle.stat.comm != SD_PAM:
+        return False
+    try:
+        paths = [path.split("/") for path in procfs.read_cgroups(handle.pid)]
+    except Gone:
+        return False
+    return any(path[-1] == "init.scope" and path[-2].startswith("user@") for path in paths if len(path) > 1)
 
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:
