@@ -98,7 +98,8 @@ ILL: dict[str, tuple[str, str, dict[str, str]]] = {
     "guessed": ("pid-file-missing", "note", {**FITS, "Type": "forking", "ExecStart": f"{CTL} start web"}),
     "start-timeout": (
         "start-timeout", "warning",
-        {**FITS, "Type": "oneshot", "RemainAfterExit": "yes", "ExecStart": f"{CTL} start web", "TimeoutStartSec": "9"},
+        {**FITS, "Type": "oneshot", "RemainAfterExit": "yes", "NotifyAccess": "none", "ExecStart": f"{CTL} start web",
+         "TimeoutStartSec": "9"},
     ),
     "too-short": ("stop-timeout", "error", {**FITS, "NotifyAccess": "main", "TimeoutStopSec": "9"}),
     "of-a-shell": (
@@ -118,6 +119,8 @@ ILL: dict[str, tuple[str, str, dict[str, str]]] = {
     "reloads": ("reload", "error", {**FITS, "ExecReload": f"{CTL} reload web"}),
     "everything": ("stops-everything", "error", {**FITS, "ExecStop": f"{CTL} stop"}),
     "user": ("user", "error", {**FITS, "ExecStart": f"{CTL} run daemon", "ExecStop": "", "User": "nobody"}),
+    "not-its-run-dir": ("run-dir", "error", {**FITS, "User": "nobody"}),
+    "stops-as-nobody": ("run-dir", "warning", {**FITS, "ExecStart": "/bin/sleep 9", "User": "nobody"}),
     "leaves": ("kill-mode", "warning", {**FITS, "ExecStart": f"{CTL} run left", "ExecStop": f"{CTL} stop left"}),
     "unknown": ("unknown-service", "error", {**FITS, "ExecStart": f"{CTL} run wbe"}),
     "elsewhere": ("other-conf", "note", {**FITS, "ExecStart": f"{CTL} run web --conf /etc/other"}),

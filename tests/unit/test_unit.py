@@ -26,7 +26,7 @@ def test_spans(span: str, seconds: float) -> None:
 
 
 def called(argv: str) -> Call | None:
-    line = f"{{ path=/x ; argv[]={argv} ; ignore_errors=no ; start_time=[n/a] ; pid=0 ; status=0/0 }}"
+    line = f"{{ path=/x ; argv[]={argv} ; flags=ignore-failure privileged ; start_time=[n/a] ; pid=0 ; status=0/0 }}"
     return call_in("ExecStop", line)
 
 
@@ -48,7 +48,7 @@ def called(argv: str) -> Call | None:
 def test_calls(argv: str, verb: str, targets: tuple[str, ...], options: dict[str, str]) -> None:
     call = called(argv)
     assert call is not None
-    assert (call.verb, call.targets, call.options) == (verb, targets, options)
+    assert (call.verb, call.targets, call.options, call.privileged) == (verb, targets, options, True)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ EXEC: Final = (
 )  # fmt: skip
 # What a Unit is made of.
 PROPERTIES: Final = (
-    *EXEC, "Id", "LoadState", "LoadError", "FragmentPath", "NeedDaemonReload", "Type", "NotifyAccess", "KillMode",
+    *(f"{setting}Ex" for setting in EXEC),
+    "Id", "LoadState", "LoadError", "FragmentPath", "NeedDaemonReload", "Type", "NotifyAccess", "KillMode",
     "KillSignal", "SendSIGKILL", "TimeoutStartUSec", "TimeoutStopUSec", "PIDFile", "Restart", "User", "RemainAfterExit",
     "RuntimeDirectory", "RuntimeDirectoryPreserve", "MainPID", "ActiveState", "Environment", "ProtectSystem",
     "ReadWritePaths", "ProtectProc", "ProcSubset",
 )  # fmt: skip
 
-_ARGV: Final = re.compile(r"argv\[\]=(?P<argv>.*?) ; ignore_errors=")
+_LINE: Final = re.compile(r"argv\[\]=(?P<argv>.*?) ; flags=(?P<flags>.*?) ; ")
 _SPAN: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>[a-zµ]+)")
 _SECONDS: Final = {
     "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
@@ -45,6 +46,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     options: dict[str, str]
     program: str  # the path by which it is called
+    privileged: bool = False  # as root and outside of the sandbox, whatever User= and Protect*= say: ExecStop=+...
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +119,7 @@ def unit_from(name: str, properties: Mapping[str, list[str]]) -> Unit:
         calls=tuple(
             call
             for setting in EXEC
-            for line in properties.get(setting, [])
+            for line in properties.get(f"{setting}Ex", [])
             if (call := call_in(setting, line)) is not None
         ),
     )
@@ -125,13 +127,18 @@ def unit_from(name: str, properties: Mapping[str, list[str]]) -> Unit:
 
 def call_in(setting: str, line: str) -> Call | None:
     """The call of ctl in one line of Exec*= as systemctl shows it, also one within a shell's."""
-    found = _ARGV.search(line)
-    words = found["argv"].split() if found else []
+    found = _LINE.search(line)
+    if found is None:
+        return None
+    words, flags = found["argv"].split(), found["flags"].split()
     for index, (program, verb) in enumerate(pairwise(words)):
         bare = program.lstrip("\"'({!@-+:")
         if bare.rpartition("/")[2] == "ctl" and verb in _VERBS:
             targets, options = _arguments(_command(words[index + 2 :]))
-            return Call(setting=setting, verb=verb, targets=targets, options=options, program=bare)
+            return Call(
+                setting=setting, verb=verb, targets=targets, options=options, program=bare,
+                privileged="privileged" in flags,
+            )  # fmt: skip
     return None
 
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from ctl.model.errors import CtlError
 from ctl.model.unit import PROPERTIES, Unit, unit_from
 from ctl.system import procfs, systemd, trust
 from ctl.system.pidfd import boot_id, inodes_are_unique
 from ctl.system.supervisor import unit_of
+from ctl.system.users import account_of
 from ctl.system.watch import Watch
 
 _LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
@@ -126,6 +128,18 @@ def place_in_cgroups(pid: int) -> CgroupPlace:
 def is_writable(path: Path) -> bool:
     """Whether this user may make files in the directory."""
     return os.access(path, os.W_OK | os.X_OK)
+
+
+def may_write(path: Path, user: str) -> bool:
+    """Whether that user, who is not root, may make files there, or make the directory; True where that is unknown."""
+    there = next((place for place in (path, *path.parents) if not is_missing(place)), path)
+    try:
+        found, account = there.stat(), account_of(user, None, "")
+    except (OSError, CtlError):
+        return True
+    if account.uid == found.st_uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    return bool(found.st_mode & (stat.S_IWGRP if found.st_gid in account.groups else stat.S_IWOTH))
 
 
 def is_missing(path: Path) -> bool:

@@ -236,13 +236,12 @@ def parents(pid: int) -> Iterator[int]:
 
 
 def read_cgroups(pid: int) -> list[str]:
-    """The paths of its control groups, cgroups(7), that of the unified hierarchy first, then that of systemd's own.
+    """The paths of its control groups, cgroups(7), that of the unified hierarchy or of systemd's own first.
 
     Empty where they may not be read. Raises Gone.
     """
     lines = [line.split(":", 2) for line in (_read(f"/proc/{pid}/cgroup") or b"").decode(errors=NOT_UTF8).splitlines()]
-    first = {"": 0, "name=systemd": 1}
-    paths = sorted((first.get(controllers, 2), path) for _, controllers, path in lines)
+    paths = sorted((controllers not in ("", "name=systemd"), path) for _, controllers, path in lines)
     return [path for _, path in paths]
 
 

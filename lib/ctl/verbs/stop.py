@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from ctl.system.wait import now
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.runs import members_of
+
+if TYPE_CHECKING:
+    from ctl.verbs.supervision import Supervision
 
 KILL = parse_schedule("KILL/5")
 
@@ -70,14 +73,7 @@ def _end(
 ) -> Result:
     located = locate(service, host, options.pid)
     try:
-        if not located.mains:
-            return _end_located(service, host, options, schedule, mode, done, located, began)
-        from ctl.verbs.supervision import Supervision
-
-        supervision = Supervision(service.name, located.mains)
-        result = _end_located(service, host, options, schedule, mode, done, located, began)
-        supervision.tell_end(result, killed=done == "killed")
-        return result
+        return _end_located(service, host, options, schedule, mode, done, located, began)
     finally:
         located.close()
 
@@ -106,6 +102,7 @@ def _end_located(
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
     members = members_of(located, service, host)
+    supervision = _supervision(located, service)
     try:
         if located.doubt is not None:
             raise located.doubt
@@ -137,7 +134,18 @@ def _end_located(
     finally:
         members.close()
     result.duration_s = round(now() - began, 3)
+    if supervision is not None:
+        supervision.tell_end(result, killed=done == "killed")
     return result
+
+
+def _supervision(located: Located, service: Service) -> Supervision | None:
+    """Who else has its main process in their care, as /proc shows it now; None where it has none."""
+    if not located.mains:
+        return None
+    from ctl.verbs.supervision import Supervision
+
+    return Supervision(service.name, located.mains)
 
 
 def _before(service: Service, host: Host, located: Located, result: Result) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from ctl.model.diagnosis import ERROR, NOTE, WARNING, Finding, Severity
 from ctl.model.schedule import SIGNALS, Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
 from ctl.model.unit import Call, Unit
+from ctl.system import premises as asked
 from ctl.verbs.drain import longest as around_the_schedule
 
 _SPARE: Final = 5  # seconds beyond the longest time: ctl has to start, and to look for survivors
 _HEARS_HELPERS: Final = ("exec", "all")
+_ROOT: Final = ("", "root", "0")
+_STARTING: Final = ("run", "start", "restart")
 _STAYS: Final = ("simple", "exec", "notify", "notify-reload", "idle")
 
 
@@ -122,13 +126,14 @@ def _type_of_start(called: Called) -> Iterator[Finding]:
         what = f"without PIDFile= systemd guesses which process of {name} is the main one"
         yield _finding(unit, "pid-file-missing", NOTE, what, "PIDFile", f"PIDFile={called.own_pid_file}")
     timeout = called.service.ready.timeout
-    if unit.start_timeout <= timeout:
+    if unit.start_timeout <= timeout and unit.notify_access not in _HEARS_HELPERS:
         what = (
             f"systemd ends the start after {unit.start_timeout:g} s, and ready.timeout gives {name} {timeout:g} s: "
-            "of one that is not ready in time, ctl could neither tell nor clean up"
+            f"of one that is not ready in time, ctl could neither tell nor clean up. "
+            f"NotifyAccess={unit.notify_access} drops what ctl says in ExecStart=, so that it cannot ask for more"
         )
-        line = f"TimeoutStartSec={_seconds(timeout)}"
-        yield _finding(unit, "start-timeout", WARNING, what, "TimeoutStartSec", line)
+        lines = (f"TimeoutStartSec={_seconds(timeout)}", "NotifyAccess=exec")
+        yield _finding(unit, "start-timeout", WARNING, what, "TimeoutStartSec", *lines)
 
 
 def _stop_time(called: Called) -> Iterator[Finding]:
@@ -212,7 +217,7 @@ def _runtime_directory(called: Called) -> Iterator[Finding]:
 
 def _restarts(called: Called) -> Iterator[Finding]:
     unit, name = called.unit, called.service.name
-    if unit.restart != "no" and called.verbs("ExecStart") & {"run", "start"}:
+    if unit.restart != "no" and called.verbs("ExecStart", "ExecStop") & {"run", "start", "stop"}:
         what = f"ctl stop {name} by hand is undone (Restart={unit.restart}); systemctl stop {unit.name} holds"
         yield Finding(
             id="restart", severity=NOTE, what=what, where=_where(unit, "Restart"), mend=f"systemctl stop {unit.name}"
@@ -222,9 +227,9 @@ def _restarts(called: Called) -> Iterator[Finding]:
 def _user(called: Called) -> Iterator[Finding]:
     unit, service = called.unit, called.service
     wanted = service.start.user if service.start is not None else None
-    if unit.user in ("", "root", "0") or wanted is None or wanted == unit.user:
+    if unit.user in _ROOT or wanted is None or wanted == unit.user:
         return
-    if called.verbs("ExecStart", "ExecStartPre") & {"run", "start", "restart"}:
+    if any(call.verb in _STARTING and not call.privileged for call in called.by):
         what = f"User={unit.user} may not start {service.name} as {wanted} (start.user): only root may"
         yield _finding(unit, "user", ERROR, what, "User", "User=root")
 
@@ -240,26 +245,50 @@ def _reload(called: Called) -> Iterator[Finding]:
 def _writes(called: Called) -> Iterator[Finding]:
     """A unit whose file system is read-only for ctl, too, systemd.exec(5)."""
     unit, directory = called.unit, called.run_dir
+    if all(call.privileged for call in called.by):
+        return
     open_for = (*unit.writable, *unit.runtime_directories, "/dev", "/proc", "/sys")
     if unit.protects_system == "strict" and not any(f"{directory}/".startswith(f"{path}/") for path in open_for):
         what = f"ProtectSystem=strict keeps ctl from writing its records to {directory}"
         yield _finding(unit, "run-dir-read-only", ERROR, what, "ProtectSystem", f"ReadWritePaths={directory}")
 
 
+def _run_directory(called: Called) -> Iterator[Finding]:
+    """ctl as the unit's own user must be able to write its records, and its lock."""
+    unit, service = called.unit, called.service
+    calls = [call for call in called.by if not call.privileged and call.verb not in ("status", "wait")]
+    if not calls or unit.user in _ROOT or called.run_dir in unit.runtime_directories:
+        return
+    if asked.may_write(Path(called.run_dir), unit.user):
+        return
+    what = f"ctl runs as {unit.user} (User=), who may not write to the run directory {called.run_dir}"
+    if any(call.verb in _STARTING for call in calls):
+        what += ": it starts nothing that it cannot write down"
+        is_said = service.start is not None and service.start.user is not None
+        lines = ["User=root", *([] if is_said else [f'# and in {service.file}, [start]: user = "{unit.user}"'])]
+        yield _finding(unit, "run-dir", ERROR, what, "User", *lines)
+    else:
+        what += ": it stops without a lock, and leaves the record behind"
+        settings = dict.fromkeys(call.setting for call in calls)
+        lines = [f"{setting}=" for setting in settings]
+        lines += [f"{call.setting}=+{_line(call, call.verb, called)}" for call in calls]
+        yield _finding(unit, "run-dir", WARNING, what, "User", *lines)
+
+
 def _sandboxed(unit: Unit) -> Iterator[Finding]:
-    if not unit.calls:
+    if all(call.privileged for call in unit.calls):
         return
     if unit.proc_subset == "pid":
         what = "ProcSubset=pid hides /proc/sys, where the boot id is: ctl cannot tell one process from another"
         yield _finding(unit, "proc-subset", ERROR, what, "ProcSubset", "ProcSubset=all")
-    if unit.protects_proc in ("invisible", "noaccess", "ptraceable") and unit.user not in ("", "root", "0"):
+    if unit.protects_proc in ("invisible", "noaccess", "ptraceable") and unit.user not in _ROOT:
         what = f"ProtectProc={unit.protects_proc} hides other users' processes from ctl, which runs as {unit.user}"
         yield _finding(unit, "protect-proc", WARNING, what, "ProtectProc", "ProtectProc=default")
 
 
 _CHECKS: Final[tuple[Callable[[Called], Iterator[Finding]], ...]] = (
     _type, _stop_time, _stopped_without_ctl, _kill_mode, _pid_file, _runtime_directory, _restarts, _user, _reload,
-    _writes,
+    _writes, _run_directory,
 )  # fmt: skip
 
 
