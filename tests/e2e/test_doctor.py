@@ -116,7 +116,7 @@ ILL: dict[str, tuple[str, str, dict[str, str]]] = {
     "proc-subset": ("proc-subset", "error", {**FITS, "ProcSubset": "pid"}),
     "protect-proc": ("protect-proc", "warning", {**FITS, "ProtectProc": "invisible", "User": "nobody"}),
     "strict": ("run-dir-read-only", "error", {**FITS, "ProtectSystem": "strict"}),
-    "reloads": ("reload", "error", {**FITS, "ExecReload": f"{CTL} reload web"}),
+    "reloads": ("reload", "note", {**FITS, "ExecReload": f"{CTL} reload web"}),
     "everything": ("stops-everything", "error", {**FITS, "ExecStop": f"{CTL} stop"}),
     "user": ("user", "error", {**FITS, "ExecStart": f"{CTL} run daemon", "ExecStop": "", "User": "nobody"}),
     "not-its-run-dir": ("run-dir", "error", {**FITS, "User": "nobody"}),
@@ -216,6 +216,11 @@ def test_a_target_its_units_and_a_unit_by_name(ward: Ward) -> None:
     assert set(ward.doctor("web", rc=0)) == {"web", unit, "each@web.service"}
     assert set(ward.doctor(unit, rc=0)) == {unit}
     assert set(ward.doctor(unit, "db", rc=0)) == {unit, "db", other, "each@db.service"}
+    assert ward.ctl("start", "web").returncode == 0
+    outside = ward.doctor("web", rc=0)[unit]["by"]["outside-unit"]
+    ward.mend({"mend": outside["mend"].replace("ctl", f"env CTL_CONF={ward.sandbox.conf} {CTL}", 1)})
+    assert ward.doctor("web", rc=0)[unit]["findings"] == []
+    assert ward.systemctl("stop", unit).returncode == 0
     unknown = ward.ctl("doctor", "of-wbe.service")
     assert unknown.returncode == 5
     assert "ctl: of-wbe.service: no such unit and no such service; did you mean of-web.service?" in unknown.stderr
@@ -226,9 +231,11 @@ def test_a_pid_file_that_systemd_refuses(ward: Ward) -> None:
     ward.sandbox.service("stranger", "polite")
     directory = ward.sandbox.root / "pids"
     directory.mkdir()
+    made_by_ctl = ward.unit("made-by-ctl", **{**FITS, "PIDFile": f"{ward.sandbox.run_dir}/web.pid"})
     unit = ward.unit("refused", ExecStart="/bin/sleep 1000", Type="forking", PIDFile=f"{directory}/web.pid")
     ward.reload()
-    assert ward.doctor(unit, rc=0)[unit]["findings"] == []
+    ward.sandbox.run_dir.rmdir()
+    assert [one["findings"] for one in ward.doctor(unit, made_by_ctl, rc=0).values()] == [[], []]
     assert ward.ctl("start", "stranger").returncode == 0
     stranger = ward.host.run("cat", ward.sandbox.pid_file("stranger")).stdout.strip()
     for name, content, owner, wanted in (

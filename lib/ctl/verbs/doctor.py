@@ -25,6 +25,7 @@ from ctl.verbs.service_checks import (
     check_definition,
     check_located,
     check_pause,
+    check_runs_in_unit,
     check_service,
     check_supervisor,
     check_surroundings,
@@ -63,6 +64,7 @@ class Doctor:
         self._booted = systemd.is_booted()
         self._logins: Logins | None = asked.logins() if self._booted else None
         self._services: dict[str, Service | CtlError] = {}
+        self._running: dict[str, tuple[int, str | None]] = {}  # by target: its main process, and the unit of that
 
     def everything(self, settings_faults: Sequence[CtlError]) -> list[Diagnosis]:
         """The host, every definition and known instance, and every unit that calls ctl. Raises CtlError."""
@@ -155,6 +157,7 @@ class Doctor:
         by = supervised(service, located)
         findings += check_supervisor(service, by)
         place = asked.place_in_cgroups(main.pid)
+        self._running[service.name] = main.pid, place.unit
         if place.unit is not None:
             facts["user unit" if place.of_user else "unit"] = place.unit
             units = asked.units([place.unit]) if self._booted and not place.of_user else None
@@ -181,7 +184,7 @@ class Doctor:
 
     def _of_unit(self, unit: Unit) -> Diagnosis:
         findings = list(check_unit(unit))
-        findings += check_unit_pid_file(unit)
+        findings += check_unit_pid_file(unit, self._run_dir(unit, unit.calls))
         called: list[str] = []
         if (elsewhere := self._other_conf(unit)) is not None:
             findings.append(elsewhere)
@@ -194,6 +197,7 @@ class Doctor:
             elif found is not None:
                 by = tuple(call for call in unit.calls if name in call.targets)
                 findings += check_called(Called(unit, found, str(self._run_dir(unit, by)), by))
+                findings += check_runs_in_unit(unit, name, by, self._running.get(name))
         return diagnosis("unit", unit.name, _facts_of(unit, called), findings, [])
 
     def _calls_for(self, unit: Unit, names: Sequence[str]) -> bool:

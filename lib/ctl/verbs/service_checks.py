@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ctl.model.diagnosis import ERROR, NOTE, WARNING, Finding
@@ -11,7 +11,7 @@ from ctl.model.outcome import Fault
 from ctl.model.pause import Pause
 from ctl.model.service import Service
 from ctl.model.supervisor import Supervisor
-from ctl.model.unit import Unit
+from ctl.model.unit import Call, Unit
 from ctl.system import premises as asked
 from ctl.system.host import Host
 from ctl.system.keeper import is_kept
@@ -114,3 +114,16 @@ def check_pause(service: Service, pause: Pause | None) -> Iterator[Finding]:
         what = f"it is paused until {pause.until}, and the ctl that was to resume it then is gone"
         mend = f"ctl resume {service.name}"
         yield Finding(id="pause-without-end", severity=WARNING, what=what, where="ctl pause --for", mend=mend)
+
+
+def check_runs_in_unit(
+    unit: Unit, name: str, calls: Iterable[Call], running: tuple[int, str | None] | None
+) -> Iterator[Finding]:
+    """A service that has a unit to run in, and runs elsewhere: what that unit promises does not hold for it."""
+    if running is None or running[1] == unit.name or not any(call.verb in ("start", "run") for call in calls):
+        return
+    pid, elsewhere = running
+    where = f"in {elsewhere}" if elsewhere is not None else "in no unit"
+    what = f"{name} runs as pid {pid} {where}, started by hand: limits and Restart= of {unit.name} do not hold for it"
+    mend = f"ctl stop {name} && systemctl restart {unit.name}"
+    yield Finding(id="outside-unit", severity=NOTE, what=what, where=f"/proc/{pid}/cgroup", mend=mend)

@@ -236,10 +236,10 @@ def _user(called: Called) -> Iterator[Finding]:
 
 def _reload(called: Called) -> Iterator[Finding]:
     if "reload" in called.verbs("ExecReload") and called.service.reload is None:
-        what = f"ExecReload= calls ctl reload, and {called.service.name} has no [reload]: it fails with exit 6"
+        what = f"systemctl reload fails: ExecReload= calls ctl, and {called.service.name} has no [reload] (exit 6)"
         where = called.service.file
         mend = f'# {where}\n[reload]\nsignal = "HUP"'
-        yield Finding(id="reload", severity=ERROR, what=what, where=where, mend=mend)
+        yield Finding(id="reload", severity=NOTE, what=what, where=where, mend=mend)
 
 
 def _writes(called: Called) -> Iterator[Finding]:

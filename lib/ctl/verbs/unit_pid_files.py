@@ -19,8 +19,8 @@ from ctl.system.records import Refused, Unreadable, read_pid_file
 from ctl.system.supervisor import unit_of
 
 
-def check_unit_pid_file(unit: Unit) -> Iterator[Finding]:
-    """What of its PIDFile= systemd will not believe, as far as it can be seen now."""
+def check_unit_pid_file(unit: Unit, run_dir: Path) -> Iterator[Finding]:
+    """What of its PIDFile= systemd will not believe, as far as it can be seen now. ctl itself makes the run directory."""
     if not unit.pid_file:
         return
     file = Path(unit.pid_file)
@@ -28,8 +28,8 @@ def check_unit_pid_file(unit: Unit) -> Iterator[Finding]:
     where = f"{unit.file or unit.name}, PIDFile="
     if above is None:
         owner = f" -o {unit.user}" if unit.user else ""
-        made_by_systemd = any(f"{file}".startswith(f"{place}/") for place in unit.runtime_directories)
-        if not made_by_systemd and asked.is_missing(file.parent):
+        is_made = file.parent == run_dir or any(f"{file}".startswith(f"{place}/") for place in unit.runtime_directories)
+        if not is_made and asked.is_missing(file.parent):
             what = f"{file.parent} is missing: no pid file can be written there"
             mend = f"install -d -m 755{owner} '{file.parent}'"
             yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, mend=mend)
