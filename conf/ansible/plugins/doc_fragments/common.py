@@ -1,0 +1,34 @@
+"""What the modules of this collection share in their documentation."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """extends_documentation_fragment: ctl.services.common."""
+
+    DOCUMENTATION = r"""
+options:
+  conf:
+    description:
+      - The conf directory of ctl, where its C(ctl.toml) and C(services/) are.
+      - Left out, ctl takes E(CTL_CONF), and without it C(/etc/ctl) where that exists.
+    type: path
+  run_dir:
+    description:
+      - The run directory of ctl, where its records and pid files are.
+      - Left out, ctl takes E(CTL_RUN_DIR), and without it what its C(ctl.toml) says, or C(/run/ctl).
+    type: path
+  executable:
+    description:
+      - The ctl to call.
+      - Left out, it is looked for in E(PATH), then C(/opt/ctl/bin/ctl) and C(/usr/local/bin/ctl) are tried.
+    type: path
+requirements:
+  - ctl on the host
+  - Python 3.8 or newer on the host, for Ansible; what ctl needs is its own affair
+attributes:
+  platform:
+    description: Target OS and families that can be operated against.
+    support: full
+    platforms: linux
+"""
