@@ -107,11 +107,12 @@ def _end_located(
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
             result.reason = "planned" if mains or leftovers else "already_stopped"
-            from ctl.verbs.plan import schedule_plan, with_surroundings
+            from ctl.verbs.plan import schedule_plan, with_cleaning, with_surroundings
 
-            result.plan = schedule_plan(schedule, mode, mains, leftovers or members.refresh())
+            plan = schedule_plan(schedule, mode, mains, members.refresh() if mains else leftovers)
             if done == "stopped" and mains:
-                result.plan = with_surroundings(service, result.plan)
+                plan = with_surroundings(service, plan)
+            result.plan = with_cleaning(service, host, located, plan)
         else:
             gently = done == "stopped" and bool(mains)
             if gently:
