@@ -80,7 +80,8 @@ def look(module):
     status = understood(ask(module, "status", [], module.params["name"] or ()))
     for told in status.diagnostics:
         module.warn(told)
-    found = dict(status.facts, services=status.services)
+    # Said, since Ansible takes an exit status other than 0 for a failure, and that of a service that does not run is one.
+    found = dict(status.facts, services=status.services, failed=False)
     if module.params["explain"]:
         explained = understood(ask(module, "explain", [], list(found["services"]))) if found["services"] else None
         found["explanations"] = explained.services if explained else {}
