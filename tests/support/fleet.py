@@ -1,12 +1,13 @@
 """Two hosts with systemd and sshd, and a controller that reaches them over ssh; none of them sees any other network.
 
-The hosts are throw-away (support.systemd_host), the network is three namespaces joined by a bridge, and the controller is
-this machine's Ansible within one of them, with keys, collection and temporary files of its own.
+The hosts are throw-away (support.systemd_host), the network is three namespaces joined by a bridge, and the controller
+is this machine's Ansible within one of them, with keys, collection and temporary files of its own.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -75,7 +76,7 @@ class Play(NamedTuple):
         assert self.rc == rc, self.output
         return self
 
-    def count(self, host: str, what: str) -> int:
+    def told(self, host: str, what: str) -> int:
         """A number of the recap: ok, changed, unreachable, failed, skipped, rescued, ignored."""
         found = re.search(rf"^{host} .*\b{what}=(\d+)", self.output, re.MULTILINE)
         assert found, self.output
@@ -101,7 +102,7 @@ class Fleet:
                 host = SystemdHost([self.root, *self._binds], netns=f"{self._network}-{name}")
                 self.hosts[name] = stack.enter_context(host)
                 self._let_in(host, name, f"10.0.0.{number}")
-            stack.callback(self._hang_up)
+            stack.callback(self.hang_up)
             self._install_collection()
             self._stack = stack.pop_all()
         return self
@@ -120,8 +121,6 @@ class Fleet:
 
     def play(self, playbook: str | Path, *options: str, **variables: object) -> Play:
         """ansible-playbook with these options and extra variables."""
-        import json
-
         return self.ansible("ansible-playbook", playbook, *options, "-e", json.dumps(variables))
 
     def run(self, name: str, *argv: str | Path) -> str:
@@ -133,6 +132,17 @@ class Fleet:
     def path(self, name: str, path: str) -> Path:
         """A file of that host as this machine sees it."""
         return Path(f"/proc/{self.hosts[name].leader}/root{path}")
+
+    def hang_up(self) -> None:
+        """Ends all ssh connections: their masters outlive Ansible."""
+        for socket in (self.root / "cp").iterdir():
+            subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "-"], check=False, capture_output=True)
+
+    def with_lost_host(self) -> str:
+        """An inventory with a host `lost` in it, whose address nobody answers at."""
+        inventory = self.root / "inventory-with-lost"
+        inventory.write_text((self.root / "inventory").read_text() + "lost ansible_host=10.0.0.254\n")
+        return str(inventory)
 
     def _environment(self) -> Mapping[str, str]:
         return {
@@ -156,6 +166,7 @@ class Fleet:
     def _let_in(self, host: SystemdHost, name: str, address: str) -> None:
         config = self.root / f"sshd.{name}"
         config.write_text(_SSHD_CONFIG.format(address=address, key=self.root / name))
+        host.run("rm", "-rf", "/etc/ctl", "/opt/ctl", "/var/log/ctl", "/usr/local/bin/ctl")  # of this machine's own
         home = Path(f"/proc/{host.leader}/root/root")
         for stale in (".bashrc", ".profile"):  # half a second for each login
             (home / stale).unlink(missing_ok=True)
@@ -167,14 +178,15 @@ class Fleet:
     def _install_collection(self) -> None:
         """As who administers the fleet would."""
         built = self.ansible(
-            "ansible-galaxy", "collection", "install", "--offline", ROOT / "conf/ansible", "-p", self.root / "collections"
+            "ansible-galaxy",
+            "collection",
+            "install",
+            "--offline",
+            ROOT / "conf/ansible",
+            "-p",
+            self.root / "collections",
         )
         built.expect(0)
-
-    def _hang_up(self) -> None:
-        """The masters of ssh connections outlive Ansible."""
-        for socket in (self.root / "cp").iterdir():
-            subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "-"], check=False, capture_output=True)
 
 
 def wheels(into: Path) -> Path:

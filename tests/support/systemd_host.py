@@ -1,8 +1,8 @@
 """A throw-away host whose PID 1 is a real systemd: its own pid, mount and cgroup namespaces over this one.
 
 Every file of this machine is seen in there, what is written in there vanishes, and nothing in there is seen by the
-systemd of this machine. Directories named in `binds` are shared, under the same path. Its network is that of this machine,
-or of the network namespace `netns`, ip-netns(8).
+systemd of this machine. Directories named in `binds` are shared, under the same path. Its network is that of this
+machine, or of the network namespace `netns`, ip-netns(8).
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class SystemdHost:
             join = 'echo 0 >"$0/cgroup.procs"; exec unshare --cgroup sh -c "$@"'
             namespaces: list[str | Path] = ["--mount", "--propagation", "private", "--pid", "--uts", "--ipc"]
             process = self._reaper.start(
-                ["nsenter", f"--net={self._network}", "unshare", *namespaces, "--fork", "--kill-child", "sh", "-c", join, self._cgroup / "payload",
-                 _INIT, "sh", *self._binds],
+                ["nsenter", f"--net={self._network}", "unshare", *namespaces, "--fork", "--kill-child",
+                 "sh", "-c", join, self._cgroup / "payload", _INIT, "sh", *self._binds],
                 env={"NOTIFY_SOCKET": f"@{self._name}"}, ready=None, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
             wait_until(lambda: bool(proc.children(process.pid)) or not process.alive(), "unshare has forked")

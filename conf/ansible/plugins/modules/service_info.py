@@ -80,7 +80,7 @@ def look(module):
     status = understood(ask(module, "status", [], module.params["name"] or ()))
     for told in status.diagnostics:
         module.warn(told)
-    # Said, since Ansible takes an exit status other than 0 for a failure, and that of a service that does not run is one.
+    # Without this word Ansible takes an exit status other than 0 for a failure, as of a service that does not run.
     found = dict(status.facts, services=status.services, failed=False)
     if module.params["explain"]:
         explained = understood(ask(module, "explain", [], list(found["services"]))) if found["services"] else None
