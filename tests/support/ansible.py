@@ -28,6 +28,7 @@ def settings(home: Path, collections: Path) -> dict[str, str]:
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_LOCAL_TEMP": str(home / "local"),
         "ANSIBLE_REMOTE_TEMP": str(home / "remote"),
+        "ANSIBLE_ASYNC_DIR": str(home / "async"),
         "ANSIBLE_GALAXY_CACHE_DIR": str(home / "galaxy"),
         "ANSIBLE_COLLECTIONS_PATH": str(collections),
         "ANSIBLE_CONFIG": str(home / "ansible.cfg"),  # an empty one, so that no other is looked for

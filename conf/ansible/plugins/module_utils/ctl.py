@@ -13,6 +13,7 @@ SHARED = {
     "executable": {"type": "path"},
 }
 _TAIL = 20  # lines
+_PREFIX = "ctl: "
 
 
 class CtlFailed(Exception):
@@ -46,18 +47,7 @@ class Answer:
     @property
     def facts(self):
         """What every call returns to the playbook."""
-        return {"command": self.argv, "rc": self.rc, "stderr": self.stderr}
-
-    @property
-    def diagnostics(self):
-        """What ctl told on stderr, one text for each thing; the lines below one that are indented belong to it."""
-        told = []
-        for line in self.stderr.splitlines():
-            if told and line.startswith(" "):
-                told[-1] += "\n" + line
-            elif line.strip():
-                told.append(line[len("ctl: ") :] if line.startswith("ctl: ") else line)
-        return told
+        return {"cmd": self.argv, "rc": self.rc, "stderr": self.stderr}
 
     @property
     def reason(self):
@@ -65,6 +55,7 @@ class Answer:
         failures = [*self.document.get("errors", []), *(one for one in self.document["results"] if not one["ok"])]
         return failures[0]["reason"] if failures else "failed"
 
+    @property
     def failure(self):
         """All that went wrong, as ctl says it."""
         said = [_said(fault, fault["target"]) for fault in self.document.get("errors", [])]
@@ -74,19 +65,28 @@ class Answer:
                 said += [] if result["errors"] else [f"{result['target']}: {result['reason']}"]
         return "\n".join(said)
 
+    def warn(self, module):
+        """What ctl told on stderr although it did what it was asked: a warning for each thing and its details."""
+        told = []
+        for line in self.stderr.splitlines():
+            if told and line.startswith(" "):
+                told[-1] += "\n" + line
+            elif line.strip():
+                told.append(line[len(_PREFIX) :] if line.startswith(_PREFIX) else line)
+        for warning in told:
+            module.warn(warning)
+
 
 def ask(module, verb, options, targets=()):
     """Call ctl once. Raises CtlFailed where what comes back is no answer."""
-    argv = [find(module), verb, "--json"]
-    for name in ("conf", "run_dir"):
-        if module.params[name] is not None:
-            argv += ["--" + name.replace("_", "-"), module.params[name]]
+    places = {"--conf": module.params["conf"], "--run-dir": module.params["run_dir"]}
+    argv = [find(module), verb, "--json", *(f"{option}={path}" for option, path in places.items() if path is not None)]
     argv += options
     argv += ["--", *targets] if targets else []
     try:
         rc, stdout, stderr = module.run_command(argv, expand_user_and_vars=False, handle_exceptions=False)
     except OSError as error:
-        raise CtlFailed(f"cannot execute {argv[0]}: {error}", command=argv) from error
+        raise CtlFailed(f"cannot execute {argv[0]}: {error}", cmd=argv) from error
     return Answer(argv, rc, _document(argv, rc, stdout, stderr), stderr)
 
 
@@ -104,7 +104,7 @@ def find(module):
 
 
 def _document(argv, rc, stdout, stderr):
-    facts = {"command": argv, "rc": rc, "stdout": stdout, "stderr": stderr}
+    facts = {"cmd": argv, "rc": rc, "stdout": stdout, "stderr": stderr}
     called = " ".join(argv[:2])
     try:
         document = json.loads(stdout)

@@ -90,18 +90,154 @@ EXAMPLES = r"""
     name: gateway
     state: started
 
-- name: Stop it with 60 seconds of grace, in the place of those of its definition
+- name: Stop two services side by side, with 60 seconds of grace in the place of those of their definitions
   ctl.services.service:
-    name: gateway
+    name:
+      - gateway
+      - broker
     state: stopped
     grace: 60
+
+- name: Restart all workers, two at a time; where one is not ready in time, the rest is left as it is
+  ctl.services.service:
+    name: worker@
+    state: restarted
+    rolling: 2
+
+- name: Hold the engine for the time of a snapshot; it is resumed after ten minutes, whatever becomes of this play
+  ctl.services.service:
+    name: engine
+    state: paused
+    pause_for: 10m
+
+- name: Look what is running
+  ctl.services.service_info:
+    name: gateway
+  register: seen
+
+- name: Kill it, if it is still the process that was looked at
+  ctl.services.service:
+    name: gateway
+    state: killed
+    expect_pid: "{{ seen.services.gateway.pid }}"
+
+- name: Let all services of the host go on as their definitions now say, and show what would be done before it is
+  ctl.services.service:
+    all: true
+    state: restarted
+  register: restarted
+
+- name: Say which of them had to be killed
+  ansible.builtin.debug:
+    msg: "{{ restarted.services | dict2items | selectattr('value.escalated') | map(attribute='key') }}"
 """
 
 RETURN = r"""
 services:
-  description: What became of each service, by its name, as C(ctl --json) tells it.
-  returned: when ctl acted
+  description: What became of each service, by its name, as the results of C(ctl --json) tell it.
+  returned: when ctl was called; it is empty where nothing was done to any of them
   type: dict
+  contains:
+    target:
+      description: Its name.
+      type: str
+    ok:
+      description: Whether it is now as O(state) says.
+      type: bool
+    changed:
+      description: Whether anything was changed. V(false) in check mode, where RV(services.plan) says what would be.
+      type: bool
+    before:
+      description: Its state before - V(stopped), V(running), V(paused), V(stale) or V(unknown).
+      type: str
+    after:
+      description: Its state after.
+      type: str
+    reason:
+      description:
+        - What was done, as in V(started) or V(already_running), or why it failed, as in V(not_ready) or
+          V(identity_mismatch).
+      type: str
+    pid:
+      description: The main process, V(null) where there is none.
+      type: int
+    escalated:
+      description: Whether only KILL ended it.
+      type: bool
+    drained:
+      description: Whether it was drained, V(null) where that was not asked or not answered.
+      type: bool
+    duration_s:
+      description: Seconds that it took.
+      type: float
+    signals:
+      description: The signals that were sent, with the pid and when.
+      type: list
+      elements: dict
+    survivors:
+      description: Processes that are still there after all.
+      type: list
+      elements: dict
+    errors:
+      description: What went wrong, with RV(services.reason), what it was, where that was set, and further lines.
+      type: list
+      elements: dict
+    claims:
+      description: What each record and pid file says, and whether it holds.
+      type: list
+      elements: dict
+    plan:
+      description: In check mode, the steps that would be taken, for how long at most, and the state after them.
+      type: dict
+    exit_code:
+      description: That of ctl, had this service been the only one.
+      type: int
+  sample:
+    gateway:
+      target: gateway
+      ok: true
+      changed: true
+      before: running
+      after: stopped
+      reason: stopped
+      pid: 4711
+      escalated: false
+      drained: true
+      duration_s: 1.204
+      signals:
+        - pid: 4711
+          signal: TERM
+          at_s: 0.0
+      survivors: []
+      errors: []
+      claims: []
+      exit_code: 0
+reason:
+  description: Why it failed; of several services that of the first one which did.
+  returned: failure
+  type: str
+  sample: not_ready
+msg:
+  description: What went wrong, as ctl says it; of a service that did not become ready with the tail of its log.
+  returned: failure
+  type: str
+  sample: "gateway: is not ready after 60 s (ready.timeout)"
+cmd:
+  description: How ctl was called.
+  returned: when ctl was called
+  type: list
+  elements: str
+  sample: [/opt/ctl/bin/ctl, stop, --json, --, gateway]
+rc:
+  description: The exit status of ctl.
+  returned: when ctl was called
+  type: int
+  sample: 0
+stderr:
+  description: What ctl told a person. Where nothing failed, its lines are warnings.
+  returned: when ctl was called
+  type: str
+  sample: ""
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -129,12 +265,8 @@ OPTIONS = {
 
 def options_of(params, check_mode):
     """The options of ctl that these parameters mean. Which of them go with a verb is for ctl to say."""
-    options = []
-    for name, option in OPTIONS.items():
-        if params[name] is not None:
-            options += [option, str(params[name])]
-    for expected in expected_pids(params["expect_pid"]):
-        options += ["--expect-pid", expected]
+    options = [f"{option}={params[name]}" for name, option in OPTIONS.items() if params[name] is not None]
+    options += [f"--expect-pid={expected}" for expected in expected_pids(params["expect_pid"])]
     options += ["--all", "--yes"] if params["all"] else []
     options += ["--dry-run"] if check_mode else []
     return options
@@ -144,14 +276,22 @@ def expected_pids(given):
     """As --expect-pid takes them: PID, or NAME=PID for each."""
     if given is None:
         return []
-    if isinstance(given, dict):
-        return [f"{target}={pid}" for target, pid in given.items()]
-    return [str(given)]
+    return [f"{name}={pid}" for name, pid in given.items()] if isinstance(given, dict) else [given]
 
 
-def would_change(result):
-    """Whether the plan of a dry run does anything."""
-    return bool((result.get("plan") or {}).get("steps"))
+def is_changed(result):
+    """Whether it was changed or, after a dry run, would be: then its plan has a step."""
+    return result["changed"] or bool(plan_of(result).get("steps"))
+
+
+def state_after(result):
+    """The state that it is in or, after a dry run, would be in."""
+    return plan_of(result).get("after") or result["after"]
+
+
+def plan_of(result):
+    """What a dry run foresees; nothing, where there is nothing to do."""
+    return result.get("plan") or {}
 
 
 def main():
@@ -173,12 +313,15 @@ def main():
         ),
         supports_check_mode=True,
     )
+    # To ctl, naming none can mean all: a list that happens to be empty must not.
+    if not module.params["name"] and not module.params["all"]:
+        module.fail_json(msg="name is missing or empty: name the services, or say all=true")
     try:
         act(module)
     except CtlMissing as missing:
         if not module.check_mode:
             module.fail_json(msg=missing.msg)
-        module.warn(missing.msg + "; it is taken for granted that it will be when this is done")
+        module.warn(missing.msg + ". It is taken for granted that an earlier task would do that")
         module.exit_json(changed=True, services={})
     except CtlFailed as failed:
         module.fail_json(msg=failed.msg, **failed.facts)
@@ -189,12 +332,15 @@ def act(module):
     params = module.params
     answer = ask(module, VERBS[params["state"]], options_of(params, module.check_mode), params["name"] or ())
     services = answer.services
-    changed = answer.document["changed"] or (module.check_mode and any(map(would_change, services.values())))
-    outcome = dict(answer.facts, changed=changed, services=services)
+    outcome = dict(answer.facts, changed=any(map(is_changed, services.values())), services=services)
+    if module._diff:  # noqa: SLF001 - a module has no other way to ask
+        outcome["diff"] = {
+            "before": {name: result["before"] for name, result in services.items()},
+            "after": {name: state_after(result) for name, result in services.items()},
+        }
     if not answer.ok:
-        module.fail_json(msg=answer.failure(), reason=answer.reason, **outcome)
-    for told in answer.diagnostics:
-        module.warn(told)
+        module.fail_json(msg=answer.failure, reason=answer.reason, **outcome)
+    answer.warn(module)
     module.exit_json(**outcome)
 
 

@@ -77,11 +77,12 @@ def main():
 
 def look(module):
     """What the module returns. Raises CtlFailed."""
-    status = understood(ask(module, "status", [], module.params["name"] or ()))
-    for told in status.diagnostics:
-        module.warn(told)
-    # Without this word Ansible takes an exit status other than 0 for a failure, as of a service that does not run.
-    found = dict(status.facts, services=status.services, failed=False)
+    names = module.params["name"]
+    if names is not None and not names:  # none are named, which to ctl would mean all
+        return {"services": {}}
+    status = understood(ask(module, "status", [], names or ()))
+    status.warn(module)
+    found = dict(status.facts, services=status.services)
     if module.params["explain"]:
         explained = understood(ask(module, "explain", [], list(found["services"]))) if found["services"] else None
         found["explanations"] = explained.services if explained else {}
@@ -91,7 +92,7 @@ def look(module):
 def understood(answer):
     """The answer, unless the whole call came to nothing: then it raises CtlFailed."""
     if answer.document.get("errors"):
-        raise CtlFailed(answer.failure(), reason=answer.reason, **answer.facts)
+        raise CtlFailed(answer.failure, reason=answer.reason, **answer.facts)
     return answer
 
 
