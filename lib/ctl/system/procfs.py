@@ -241,8 +241,9 @@ def read_cgroups(pid: int) -> list[str]:
     Empty where they may not be read. Raises Gone.
     """
     lines = [line.split(":", 2) for line in (_read(f"/proc/{pid}/cgroup") or b"").decode(errors=NOT_UTF8).splitlines()]
-    paths = sorted((controllers not in ("", "name=systemd"), path) for _, controllers, path in lines)
-    return [path for _, path in paths]
+    # Of two hierarchies of systemd's own kind, it uses the one in which the process is not in the root.
+    paths = sorted((controllers not in ("", "name=systemd"), path == "/", path) for _, controllers, path in lines)
+    return [path for *_, path in paths]
 
 
 def read_locks() -> list[str]:

@@ -121,12 +121,22 @@ def bare_claims(
             continue
         if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
             continue  # the record's other half says nothing of its own
-        belief = _believe(service, host, rules, bare)
+        belief = _believe(service, host, _rules_of_unit(service, host, rules, bare, source), bare)
         doubt: Reason | None = "permission_denied" if belief.verdict == "unknown" else None
         yield (
             Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why, doubt=doubt),
             belief.handle,
         )
+
+
+def _rules_of_unit(service: Service, host: Host, rules: Rules, bare: BarePid, source: str) -> Rules:
+    """Of a service without match rules that systemd itself started, nothing but systemd can say which process it is.
+
+    It does so by the unit's control group, where it put the process; so $MAINPID is believed of a process in there.
+    """
+    if source != "$MAINPID" or service.has_rules or host.unit is None or not host.unit.holds(bare.pid):
+        return rules
+    return Rules()
 
 
 def _said_nothing(source: str, where: str | None, error: Refused | Unreadable) -> Claim:

@@ -21,6 +21,7 @@ from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.stop import require_expected, state_before
+from ctl.verbs.unit import is_elsewhere
 
 # What by default ends no process, signal(7): those it ignores, and those that stop it until the CONT that follows.
 _HARMLESS: Final = frozenset("CHLD CONT URG WINCH TSTP TTIN TTOU".split())
@@ -59,7 +60,7 @@ def _reload(service: Service, given: Reload, host: Host, options: ReloadOptions,
     )  # fmt: skip
     signal = None if given.signal is None else signal_name(given.signal)
     try:
-        _require_running(service, located, options)
+        _require_running(service, host, located, options)
         if signal is not None:
             _require_heeded(service, mains, signal)
         if options.dry_run:
@@ -76,11 +77,11 @@ def _reload(service: Service, given: Reload, host: Host, options: ReloadOptions,
     return result
 
 
-def _require_running(service: Service, located: Located, options: ReloadOptions) -> None:
+def _require_running(service: Service, host: Host, located: Located, options: ReloadOptions) -> None:
     """Raises CtlError unless it runs, as the expected process, and can act on what it is told."""
     if located.doubt is not None:
         raise located.doubt
-    if not located.mains:
+    if not located.mains or is_elsewhere(service.name, located, host):
         raise CtlError("not_running", f"is not running; start it with: ctl start {service.name}")
     require_expected(located.mains, options.expect_pid.get(service.name))
     if any(main.is_stopped for main in located.mains):
@@ -122,6 +123,7 @@ def _run(service: Service, host: Host, located: Located, argv: Argv, timeout: fl
     program = host.command_program(service, located.run_ids[0] if located.run_ids else "")
     # As systemd.service(5) has it for ExecReload=.
     program = program._replace(environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
+    host.progress(service.name, f"reload: {argv[0]}", now() + timeout)
     answer = ask(host, lambda seconds, given_up: run_command(argv, program, seconds, given_up), timeout, located.mains)
     _require_alive(service, host, located, f"has ended while {argv[0]} was to reload it", result)
     if answer.verdict != YES:

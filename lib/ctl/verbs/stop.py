@@ -18,6 +18,7 @@ from ctl.system.wait import now
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.runs import members_of
+from ctl.verbs.unit import count_as_success, is_elsewhere
 
 KILL = parse_schedule("KILL/5")
 
@@ -70,6 +71,10 @@ def _end(
 ) -> Result:
     located = locate(service, host, options.pid)
     try:
+        if is_elsewhere(service.name, located, host):
+            return Result(
+                target=service.name, ok=True, changed=False, before="stopped", after="stopped", reason="already_stopped"
+            )
         return _end_located(service, host, options, schedule, mode, done, located, began)
     finally:
         located.close()
@@ -124,6 +129,7 @@ def _end_located(
                 )
             if not result.survivors:
                 _clean_up(service, host, located, result)
+            count_as_success(result, host)
             if gently and result.ok:
                 _after(service, host, located, result)
     except CtlError as error:
