@@ -155,8 +155,11 @@ def _arguments_of_ctl(pid: int) -> list[str] | None:
         return argv[len(own) :]
     if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
         return argv[2:]  # the launcher, before it has become Python
-    script = next((index for index, word in enumerate(argv[:8]) if word.endswith("/ctl/__main__.py")), None)
-    return None if script is None else argv[script + 1 :]
+    for index, word in enumerate(argv[:8]):
+        # The single file says by an option of the interpreter what it is, whatever it is called.
+        if word.endswith("/ctl/__main__.py") or argv[index - 2 : index] == ["-X", "ctl"]:
+            return argv[index + 1 :]
+    return None
 
 
 def _callers_of(pid: int, arguments: list[str]) -> set[int]:

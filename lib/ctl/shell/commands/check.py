@@ -28,6 +28,19 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False, 
     Each with file, key and what would be right. Without a target: every file of the service directory. A template
     NAME@ is read as if for an instance. With --file a definition is checked before it replaces the one that is there.
     It has no effect, and asks no process.
+
+    Exit codes:
+        0: no errors
+        2, 4
+        5: unknown target
+        6: there is an error
+        130, 143, 199
+
+    Examples:
+        ctl check
+        ctl check gateway worker@
+        ctl check gateway --file new.toml             # before it replaces gateway.toml
+        ctl check --schema >definition.schema.json    # for an editor
     """
     if file is not None and (schema or len(targets or []) != 1):
         raise typer.BadParameter("--file is the definition of one service: name that one")
