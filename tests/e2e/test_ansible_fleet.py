@@ -6,8 +6,10 @@ What a host does is looked at on that host itself, and not through Ansible.
 from __future__ import annotations
 
 import json
+import subprocess
 import textwrap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,8 @@ import pytest
 
 from support.fleet import NAMES, Fleet, Play, package, wheels
 from support.programs import SOURCES
+from support.sandbox import ROOT
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.root, pytest.mark.xdist_group("ansible-fleet"), pytest.mark.timeout(300)]
 
@@ -84,8 +88,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, session_dir: Path) -> It
     for name, text in DEFINITIONS.items():
         (definitions / name).write_text(textwrap.dedent(text).replace("PROGRAMS", str(SOURCES)))
     variables = {
-        "ctl_package": str(package(root / "package")),
-        "ctl_wheelhouse": str(wheels(root / "wheels")),
+        "ctl_package": str(single_file(root / "ctl")),
         "ctl_definitions": [str(definitions / name) for name in DEFINITIONS],
         "ctl_enabled": ["ticker"],
     }
@@ -95,6 +98,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory, session_dir: Path) -> It
         first = fleet.play("ctl.services.install", **variables)
         second = fleet.play("ctl.services.install", "--diff", **variables)
         yield Installed(fleet, variables, predicted, untouched, first, second)
+
+
+def single_file(at: Path) -> Path:
+    subprocess.run([ROOT / "bin/build", "zipapp", at], check=True, capture_output=True)
+    return at
 
 
 def _traces(fleet: Fleet, name: str) -> list[str]:
@@ -141,10 +149,20 @@ def test_what_ansible_starts_outlives_its_session(installed: Installed) -> None:
         fleet.run(name, "ctl", "stop", "web")
     fleet.ansible("ansible", "all", "-m", "ctl.services.service", "-a", "name=web state=started").expect(0)
     began = installed.pids()
+    cgroups = {name: fleet.path(name, f"/proc/{began[name, 'web']}/cgroup").read_text() for name in NAMES}
+    assert all("/session-" in cgroup for cgroup in cgroups.values())
     fleet.hang_up()
     for name in NAMES:
+        wait_until(partial(no_session, fleet, name), "logind has seen the session end")
         assert installed.status(name)["web"]["state"] == "ready"
     assert installed.pids() == began
+
+
+def no_session(fleet: Fleet, name: str) -> bool:
+    """None that is active: one in which a process is left is closing."""
+    listed = fleet.run(name, "loginctl", "list-sessions", "--no-legend").splitlines()
+    sessions = [line.split()[0] for line in listed]
+    return "active" not in fleet.run(name, "loginctl", "show-session", "--property=State", *sessions)
 
 
 def test_systemd_runs_what_is_enabled(installed: Installed) -> None:
@@ -230,3 +248,17 @@ def test_an_emergency_kill_reaches_all_who_can_be_reached_and_holds(installed: I
     assert [play.told(name, "failed") for name in NAMES] == [0, 0]
     for name in NAMES:
         assert installed.unit(name, "ActiveState") in {"inactive", "failed"}
+
+
+def test_a_new_release_takes_over_in_one_step_and_leaves_services_alone(installed: Installed, public_dir: Path) -> None:
+    """From the single file to a virtual environment, which is made without a package index."""
+    fleet = installed.fleet
+    before, old = installed.with_all_running(), fleet.run("alpha", "readlink", "-f", "/opt/ctl/bin")
+    new = {"ctl_package": str(package(public_dir)), "ctl_wheelhouse": str(wheels(public_dir / "wheels"))}
+    for changed in (True, False):
+        play = fleet.play("ctl.services.install", "--limit=alpha", **new).expect(0)
+        assert bool(play.told("alpha", "changed")) == changed
+    now = fleet.run("alpha", "readlink", "-f", "/opt/ctl/bin")
+    assert {f"{now}/ctl", f"{old}/ctl"} == {*fleet.run("alpha", "sh", "-c", "ls /opt/ctl/releases/*/bin/ctl").split()}
+    assert installed.pids() == before
+    fleet.run("alpha", "runuser", "-u", "nobody", "--", "ctl", "--version")

@@ -136,7 +136,9 @@ class Fleet:
     def hang_up(self) -> None:
         """Ends all ssh connections: their masters outlive Ansible."""
         for socket in (self.root / "cp").iterdir():
-            subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "-"], check=False, capture_output=True)
+            subprocess.run(
+                ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "any"], check=False, capture_output=True
+            )
 
     def with_lost_host(self) -> str:
         """An inventory with a host `lost` in it, whose address nobody answers at."""
@@ -173,7 +175,9 @@ class Fleet:
         (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
         (home / ".ssh/fleet_keys").write_bytes((self.root / "key.pub").read_bytes())
         host.unit("fleet-sshd.service", _SSHD.format(config=config))
-        assert host.run("systemctl", "start", "fleet-sshd").returncode == 0, host.journal("fleet-sshd")
+        # With logind a login is a session in a control group of its own, as on any host.
+        started = host.run("systemctl", "start", "systemd-logind", "fleet-sshd")
+        assert started.returncode == 0, started.stderr + host.journal("fleet-sshd")
 
     def _install_collection(self) -> None:
         """As who administers the fleet would."""
@@ -190,7 +194,7 @@ class Fleet:
 
 
 def wheels(into: Path) -> Path:
-    """A wheelhouse, as the README of the role tells to make one: ctl and what it needs, by the lock. Skips offline."""
+    """What ctl needs, by its lock, as the README of the role tells to get it; skips where there is no package index."""
     lock = ROOT / ".lock/runtime.txt"
     kept = ROOT / ".venv/.wheelhouse"  # downloaded once for each state of the lock
     pip = (sys.executable, "-I", "-m", "pip", "-q", "--disable-pip-version-check")
@@ -210,10 +214,8 @@ def wheels(into: Path) -> Path:
 
 def package(into: Path) -> Path:
     """The wheel of this checkout."""
-    _run(
-        sys.executable, "-I", "-m", "pip", "-q", "--disable-pip-version-check", "wheel", "--no-deps",
-        "--no-build-isolation", "-w", into, ROOT,
-    )  # fmt: skip
+    pip = (sys.executable, "-I", "-m", "pip", "-q", "--disable-pip-version-check")
+    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", into, ROOT)
     (wheel,) = into.glob("ctl-*.whl")
     return wheel
 

@@ -82,7 +82,8 @@ def look(module):
         return {"services": {}}
     status = understood(ask(module, "status", [], names or ()))
     status.warn(module)
-    found = dict(status.facts, services=status.services)
+    # Without this word Ansible takes an exit status other than 0 for a failure, as of a service that does not run.
+    found = dict(status.facts, services=status.services, failed=False)
     if module.params["explain"]:
         explained = understood(ask(module, "explain", [], list(found["services"]))) if found["services"] else None
         found["explanations"] = explained.services if explained else {}
