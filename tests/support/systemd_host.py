@@ -88,11 +88,35 @@ class SystemdHost:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
-    def unit(self, name: str, text: str) -> None:
-        """Writes a unit file and lets systemd read it."""
-        path = Path(f"/proc/{self.leader}/root/etc/systemd/system/{name}")
+    def path(self, inside: str | Path) -> Path:
+        """A path of that host, as this machine reaches it."""
+        return Path(f"/proc/{self.leader}/root{inside}")
+
+    def write(self, inside: str | Path, text: str) -> Path:
+        """Writes a file in there, with the directories above it."""
+        path = self.path(inside)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+        return path
+
+    def unit(self, name: str, text: str) -> None:
+        """Writes a unit file, or a drop-in "NAME.d/FILE", and lets systemd read it."""
+        self.write(f"/etc/systemd/system/{name}", text)
         assert self.run("systemctl", "daemon-reload").returncode == 0
+
+    def systemctl(self, verb: str, *units: str) -> None:
+        """Which must succeed; else the failure shows what the units have written."""
+        done = self.run("systemctl", verb, *units)
+        assert done.returncode == 0, "\n".join([done.stderr, *map(self.journal, units)])
+
+    def main_pid(self, unit: str) -> int:
+        """The unit's main process, by the pid that it has in there."""
+        return int(self.properties(unit)["MainPID"])
+
+    def processes(self, unit: str) -> list[int]:
+        """All of the unit's control group, by the pids that they have in there."""
+        group = self.properties(unit).get("ControlGroup")
+        return [int(pid) for pid in self.run("cat", f"/sys/fs/cgroup{group}/cgroup.procs").stdout.split() if group]
 
     def properties(self, unit: str) -> dict[str, str]:
         """What `systemctl show` says."""

@@ -20,6 +20,9 @@ PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
 NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
+_SERVICE_MANAGERS: Final = frozenset(
+    f"{directory}/systemd/{name}" for directory in ("/lib", "/usr/lib") for name in ("systemd", "systemd-executor")
+)
 _DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
@@ -109,6 +112,14 @@ def read_executable(pid: int) -> str | None:
     if os.path.exists(f"/proc/{pid}"):
         return ""
     raise Gone(pid)
+
+
+def is_service_manager(pid: int) -> bool:
+    """Whether it is systemd: a manager of services, or a process that it keeps beside one, as (sd-pam) for PAMName=.
+
+    A process may call itself what it likes; the file that it executes belongs to root. Raises Gone.
+    """
+    return read_executable(pid) in _SERVICE_MANAGERS
 
 
 def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | None:

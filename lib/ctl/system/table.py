@@ -18,7 +18,7 @@ from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
-Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated"]
+Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
 
 class Scan(NamedTuple):
@@ -132,7 +132,9 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "other_pid_namespace"
     if _arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
-    return "gated" if is_gated(handle.pid) else None
+    if is_gated(handle.pid):
+        return "gated"
+    return "service_manager" if procfs.is_service_manager(handle.pid) else None
 
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:

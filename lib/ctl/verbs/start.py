@@ -145,10 +145,11 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
 
 def _adopt(service: Service, host: Host, located: Located, result: Result) -> None:
     """Record what was found running without one. That it cannot be recorded does not stop it from running."""
-    if located.source == "record":
-        return
     main = located.mains[0]
     try:
+        if located.source == "record" and located.record is not None:
+            host.records.restore_pid(located.record)
+            return
         host.records.write(
             Record(
                 target=service.name,

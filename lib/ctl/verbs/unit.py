@@ -45,6 +45,16 @@ def count_as_success(result: Result, host: Host) -> None:
         unit.count_as_success()
 
 
+def require_unit_alive(host: Host) -> None:
+    """Raises CtlError (not_ready) where the main process of the unit that ctl is called by has ended.
+
+    As ExecStartPost= ctl is what systemd waits for before it does anything about that.
+    """
+    unit = host.unit
+    if unit is not None and unit.main_pid is not None and not _is_alive(unit.main_pid):
+        raise CtlError("not_ready", f"the main process of {unit.name} has ended", where=f"MAINPID={unit.main_pid}")
+
+
 def _is_of(unit: Unit, main: Handle) -> bool:
     return main.pid == unit.main_pid or unit.holds(main.pid)
 
