@@ -54,4 +54,5 @@ def zipapp(
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "lib"))  # that of this checkout, whichever is the one that setup knew
     app(prog_name="build")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from support import proc
 from support.reaper import MARK, PATH
 from support.requires import requires_mounts
 from support.sandbox import PLAIN_UID, ROOT, Sandbox
+from support.systemd_host import SystemdHost
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("packaging")  # it is built once
@@ -79,6 +81,7 @@ def test_root_without_a_home_runs_the_demo(elsewhere: Elsewhere) -> None:
     assert "stopped" in elsewhere.ctl("stop", "demo")
     assert "started" in elsewhere.ctl("start", "demo")
     sandbox.adopt("demo")
+    shutil.rmtree(elsewhere.cache / "ctl")
     assert "killed" in elsewhere.ctl("kill", "demo")
     (place,) = elsewhere.unpacked()
     assert place.parent.stat().st_mode & 0o777 == 0o700
@@ -96,11 +99,55 @@ def test_another_user_unpacks_it_in_their_home(elsewhere: Elsewhere, plain_sandb
     assert not list(elsewhere.cache.iterdir())
 
 
+@pytest.mark.systemd
+def test_a_unit_that_may_not_write_where_it_is_unpacked(sandbox: Sandbox, built: Path) -> None:
+    """Unless it is there already. The gate is a program of ctl's own here, executed before root becomes the user."""
+    file = sandbox.root / "ctl"
+    shutil.copy(built, file)
+    start = {"command": ["/bin/sleep", "1000"], "user": "nobody", "limits": {"nofile": 100}}
+    sandbox.define("packed", {"start": start, "ready": {"settle": 0.05}})
+    unit = f"""[Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ProtectSystem=strict
+        ReadWritePaths={sandbox.root}
+        Environment=CTL_CONF={sandbox.conf} CTL_RUN_DIR={sandbox.run_dir}
+        ExecStart={file} start packed
+        ExecStop={file} stop packed
+        """
+    with SystemdHost([sandbox.root]) as host:
+        host.unit("packed.service", unit)
+        assert host.run("systemctl", "start", "packed").returncode != 0
+        assert "cannot be unpacked: /var/cache/ctl: Read-only file system" in host.journal("packed")
+        assert host.run(file, "--version").returncode == 0
+        assert host.run("systemctl", "start", "packed").returncode == 0, host.journal("packed")
+        assert host.run("systemctl", "stop", "packed").returncode == 0
+        assert "packed: stopped, pid " in host.journal("packed")
+        assert host.properties("packed")["Result"] == "success"
+
+
 def test_many_first_runs_at_a_time(elsewhere: Elsewhere) -> None:
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(lambda _: elsewhere.run("--version"), range(6)))
     assert {(done.returncode, done.stderr) for done in runs} == {(0, "")}
     assert len(elsewhere.unpacked()) == 1, "and nothing is left of those that were not the first"
+
+
+def test_what_a_killed_first_run_has_left_is_removed_one_day(elsewhere: Elsewhere) -> None:
+    elsewhere.run("--version")
+    (build,) = elsewhere.unpacked()
+    build.rename(build.with_name(".new-given-up"))
+    build.with_name(".new-under-way").mkdir()
+    os.utime(build.with_name(".new-given-up"), (0, 0))
+    assert elsewhere.run("--version").returncode == 0
+    assert {path.name for path in elsewhere.unpacked()} == {build.name, ".new-under-way"}
+
+
+def test_one_that_is_not_whole_any_more_says_what_mends_it(elsewhere: Elsewhere) -> None:
+    elsewhere.run("--version")
+    (build,) = elsewhere.unpacked()
+    shutil.rmtree(build / "typer")
+    _assert_refused(elsewhere.run("--version"), f"No module named 'typer'.*remove /var/cache/ctl/{build.name}")
 
 
 def test_a_place_that_others_prepared_is_refused(elsewhere: Elsewhere) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -66,6 +67,11 @@ def filled(file: Path, names: Mapping[str, str]) -> bytes:
 
 def _files(root: Path) -> Iterator[tuple[str, bytes]]:
     """All that is packed, by its path within."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if metadata.version(_NAME) != project["version"]:
+        raise CannotBuild(
+            f"ctl {metadata.version(_NAME)} is installed, and this is {project['version']}: run bin/setup"
+        )
     for package, version in sorted(_needed().items()):
         _require_locked(root, package, version)
         yield from _files_of(package)

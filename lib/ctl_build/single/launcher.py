@@ -42,7 +42,7 @@ def main() -> None:
 
         launch()
     except ImportError as error:
-        fail(f"it cannot be loaded: {error} (unpacked in {place})")
+        fail(f"it cannot be loaded: {error} (remove {place}, and the next run unpacks it anew)")
 
 
 def unpack_in_a_place() -> str:

@@ -17,6 +17,7 @@ from typing import Final
 
 PACKED: Final = "packed.zip"  # within the single file, in one piece: its directory is quickly read
 _UNFINISHED: Final = ".new-"
+_GIVEN_UP: Final = 3600.0  # seconds
 
 
 class CannotUnpack(Exception):
@@ -50,6 +51,7 @@ def _unpack(content: bytes, place: Path, build: str, is_ours: Callable[[str], bo
         raise CannotUnpack("it is on a file system that is mounted noexec")
     target = place / build
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place))
+    _remove_given_up(unfinished)
     try:
         _extract(content, unfinished)
         _sync(unfinished)
@@ -60,6 +62,15 @@ def _unpack(content: bytes, place: Path, build: str, is_ours: Callable[[str], bo
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return str(target)
+
+
+def _remove_given_up(unfinished: Path) -> None:
+    """What was begun an hour before `unfinished` or earlier: whoever did has been killed."""
+    began = unfinished.stat().st_mtime
+    for other in unfinished.parent.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if began - other.stat().st_mtime > _GIVEN_UP:
+                shutil.rmtree(other)
 
 
 def _extract(content: bytes, directory: Path) -> None:
