@@ -14,6 +14,8 @@ from support.ansible import Playbooks, install, task
 from support.sandbox import Sandbox
 from support.waiting import wait_file, wait_gone
 
+LOGGED = {"log": r"^ready \(pid"}
+
 pytestmark = pytest.mark.xdist_group("ansible_module")
 
 
@@ -54,7 +56,7 @@ def script(sandbox: Sandbox, name: str, text: str) -> str:
 
 
 def test_each_state_is_reached_once(sandbox: Sandbox, playbooks: Playbooks) -> None:
-    sandbox.service("web", "env_dump", sandbox.tmp / "inherited", reload={"command": ["/bin/true"]})
+    sandbox.service("web", "env_dump", sandbox.tmp / "inherited", ready=LOGGED, reload={"command": ["/bin/true"]})
     played = playbooks.play(
         [
             task("start", name="web", state="started"),
@@ -130,7 +132,7 @@ def test_check_mode_foresees_and_touches_nothing(sandbox: Sandbox, playbooks: Pl
 
 def test_what_fails_says_why_and_what_cannot_be_right_touches_nothing(sandbox: Sandbox, playbooks: Playbooks) -> None:
     sandbox.service("web", "polite")
-    sandbox.service("db", "never_ready", ready={"log": "ready to serve", "timeout": 0.2})
+    sandbox.service("db", "crash", ready=LOGGED)
     sandbox.ctl("start", "web").expect(0)
     pid, before = sandbox.pid("web"), len(events(sandbox))
     garbage = script(sandbox, "garbage", "echo I am another ctl")
@@ -168,7 +170,7 @@ def test_what_fails_says_why_and_what_cannot_be_right_touches_nothing(sandbox: S
     assert not changed({name: played[name] for name in impossible})
 
     assert played["not ready"]["reason"] == "not_ready"
-    assert "waiting for a database" in failed["not ready"]
+    assert "fatal: cannot go on" in failed["not ready"]
     assert {name: result["reason"] for name, result in played["not ready"]["services"].items()} == {
         "web": "already_running", "db": "not_ready",
     }  # fmt: skip
@@ -177,9 +179,9 @@ def test_what_fails_says_why_and_what_cannot_be_right_touches_nothing(sandbox: S
 
 
 def test_lists_templates_all_and_the_options(sandbox: Sandbox, playbooks: Playbooks) -> None:
-    sandbox.service("deaf", "ignorer")
+    sandbox.service("deaf", "ignorer", ready=LOGGED)
     sandbox.service("worker@", "polite", start={"log": "{log_dir}/{target}.log"})
-    sandbox.service("broken", "crash", ready={"timeout": 5})
+    sandbox.service("broken", "crash", ready=LOGGED)
     conf, run_dir = sandbox.conf, sandbox.run_dir
     tasks = [
         task("start", names=["worker@1", "worker@2", "deaf"], state="started", conf=str(conf), run_dir=str(run_dir)),
@@ -233,6 +235,7 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
         [
             task("all", module="service_info"),
             task("one", module="service_info", name="web", explain=True),
+            task("stopped", module="service_info", name="db"),
             task("none", module="service_info", name=[]),
             task("unknown", module="service_info", name=["web", "wbe"], expect_failure=True),
         ],
@@ -244,6 +247,7 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
     }  # fmt: skip
     assert played["one"]["services"]["web"]["pid"] == sandbox.pid("web")
     assert played["one"]["explanations"]["web"]["plans"]["stop"]["steps"]
+    assert (played["stopped"]["services"]["db"]["state"], played["stopped"]["rc"]) == ("stopped", 3)
     assert played["none"]["services"] == {}
     assert (played["unknown"]["failed"], played["unknown"]["reason"]) == (True, "unknown_target")
     assert not changed(played.results)

@@ -25,10 +25,14 @@ options:
     type: path
 requirements:
   - ctl on the host
-  - Python 3.8 or newer on the host, for Ansible; what ctl needs is its own affair
+  - Python 3.8 or newer as what Ansible finds on the host; what ctl runs with is its own affair
 attributes:
   platform:
-    description: Target OS and families that can be operated against.
     support: full
     platforms: linux
+  action_group:
+    description: Set O(conf), O(run_dir) and O(executable) for both modules at once, in C(module_defaults).
+    support: full
+    membership:
+      - ctl.services.all
 """

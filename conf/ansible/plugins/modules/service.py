@@ -72,14 +72,15 @@ options:
       - With O(rolling), after so many failures the rest is skipped and left as it is. ctl's default is 1.
     type: int
 extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
   - ctl.services.common
 attributes:
   check_mode:
-    description: Predicts with C(ctl --dry-run) whether something would be changed, and touches nothing.
     support: full
+    details: It is foreseen with C(ctl --dry-run). Where ctl is missing, an earlier task is taken to install it.
   diff_mode:
-    description: The state of each service before and after.
     support: full
+    details: The state of each service before and after.
 seealso:
   - module: ctl.services.service_info
 """
@@ -121,7 +122,7 @@ EXAMPLES = r"""
     state: killed
     expect_pid: "{{ seen.services.gateway.pid }}"
 
-- name: Let all services of the host go on as their definitions now say, and show what would be done before it is
+- name: Restart every service that runs, with what their definitions now say
   ctl.services.service:
     all: true
     state: restarted
