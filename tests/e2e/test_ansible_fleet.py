@@ -114,7 +114,7 @@ def _traces(fleet: Fleet, name: str) -> list[str]:
         "/usr/local/bin/ctl",
         "/etc/systemd/system/ctl@.service",
     )
-    return [place for place in places if fleet.path(name, place).exists()]
+    return [place for place in places if fleet.hosts[name].path(place).exists()]
 
 
 def test_check_mode_predicts_and_touches_nothing(installed: Installed) -> None:
@@ -149,7 +149,7 @@ def test_what_ansible_starts_outlives_its_session(installed: Installed) -> None:
         fleet.run(name, "ctl", "stop", "web")
     fleet.ansible("ansible", "all", "-m", "ctl.services.service", "-a", "name=web state=started").expect(0)
     began = installed.pids()
-    cgroups = {name: fleet.path(name, f"/proc/{began[name, 'web']}/cgroup").read_text() for name in NAMES}
+    cgroups = {name: fleet.hosts[name].path(f"/proc/{began[name, 'web']}/cgroup").read_text() for name in NAMES}
     assert all("/session-" in cgroup for cgroup in cgroups.values())
     fleet.hang_up()
     for name in NAMES:
@@ -233,9 +233,7 @@ def test_an_emergency_kill_needs_a_word(installed: Installed) -> None:
 def test_an_emergency_kill_reaches_all_who_can_be_reached_and_holds(installed: Installed) -> None:
     """Restart=always would bring one of them back."""
     fleet = installed.fleet
-    fleet.run("beta", "mkdir", "-p", "/run/systemd/system/ctl@ticker.service.d")
-    fleet.path("beta", "/run/systemd/system/ctl@ticker.service.d/always.conf").write_text(ALWAYS)
-    fleet.run("beta", "systemctl", "daemon-reload")
+    fleet.hosts["beta"].unit("ctl@ticker.service.d/always.conf", ALWAYS)
     before = installed.with_all_running()
     play = fleet.play(
         "ctl.services.emergency_kill", "-i", fleet.with_lost_host(), ctl_names=["web", "ticker"], ctl_confirm="kill"

@@ -129,10 +129,6 @@ class Fleet:
         assert done.returncode == 0, (argv, done.stdout, done.stderr)
         return done.stdout.strip()
 
-    def path(self, name: str, path: str) -> Path:
-        """A file of that host as this machine sees it."""
-        return Path(f"/proc/{self.hosts[name].leader}/root{path}")
-
     def hang_up(self) -> None:
         """Ends all ssh connections: their masters outlive Ansible."""
         for socket in (self.root / "cp").iterdir():
@@ -169,15 +165,13 @@ class Fleet:
         config = self.root / f"sshd.{name}"
         config.write_text(_SSHD_CONFIG.format(address=address, key=self.root / name))
         host.run("rm", "-rf", "/etc/ctl", "/opt/ctl", "/var/log/ctl", "/usr/local/bin/ctl")  # of this machine's own
-        home = Path(f"/proc/{host.leader}/root/root")
         for stale in (".bashrc", ".profile"):  # half a second for each login
-            (home / stale).unlink(missing_ok=True)
-        (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
-        (home / ".ssh/fleet_keys").write_bytes((self.root / "key.pub").read_bytes())
+            host.path(f"/root/{stale}").unlink(missing_ok=True)
+        host.write("/root/.ssh/fleet_keys", (self.root / "key.pub").read_text())
+        host.path("/root/.ssh").chmod(0o700)
         host.unit("fleet-sshd.service", _SSHD.format(config=config))
         # With logind a login is a session in a control group of its own, as on any host.
-        started = host.run("systemctl", "start", "systemd-logind", "fleet-sshd")
-        assert started.returncode == 0, started.stderr + host.journal("fleet-sshd")
+        host.systemctl("start", "systemd-logind", "fleet-sshd")
 
     def _install_collection(self) -> None:
         """As who administers the fleet would."""

@@ -11,7 +11,11 @@ _FILES = "conf/ansible/roles/ctl/files"
 
 @pytest.mark.parametrize(
     ("original", "copy"),
-    [(".lock/runtime.txt", "requirements.txt"), ("conf/systemd/ctl@.service", "ctl@.service")],
+    [
+        (".lock/runtime.txt", "requirements.txt"),
+        ("conf/systemd/ctl@.service", "ctl@.service"),
+        ("conf/logrotate/ctl", "logrotate"),
+    ],
 )
 def test_the_role_has_what_the_checkout_has(original: str, copy: str) -> None:
     mend = f"cp {original} {_FILES}/{copy}"
