@@ -252,7 +252,7 @@ def test_a_new_release_takes_over_in_one_step_and_leaves_services_alone(installe
     """From the single file to a virtual environment, which is made without a package index."""
     fleet = installed.fleet
     before, old = installed.with_all_running(), fleet.run("alpha", "readlink", "-f", "/opt/ctl/bin")
-    new = {"ctl_package": str(package(public_dir)), "ctl_wheelhouse": str(wheels(public_dir / "wheels"))}
+    new = {"ctl_package": str(package(public_dir)), "ctl_wheelhouse": str(wheels(public_dir / "wheels.tar"))}
     for changed in (True, False):
         play = fleet.play("ctl.services.install", "--limit=alpha", **new).expect(0)
         assert bool(play.told("alpha", "changed")) == changed

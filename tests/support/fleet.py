@@ -7,12 +7,13 @@ is this machine's Ansible within one of them, with keys, collection and temporar
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ from support.systemd_host import SystemdHost
 
 NAMES = ("alpha", "beta")
 _BIN = ROOT / ".venv/bin"
+_PIP = (sys.executable, "-I", "-m", "pip", "-q", "--disable-pip-version-check")
 _SSHD = """
 [Service]
 Type=notify
@@ -188,28 +190,33 @@ class Fleet:
 
 
 def wheels(into: Path) -> Path:
-    """What ctl needs, by its lock, as the README of the role tells to get it; skips where there is no package index."""
+    """An archive of what ctl needs, by its lock, as the README of the role makes it. Skips without a package index."""
     lock = ROOT / ".lock/runtime.txt"
-    kept = ROOT / ".venv/.wheelhouse"  # downloaded once for each state of the lock
-    pip = (sys.executable, "-I", "-m", "pip", "-q", "--disable-pip-version-check")
-    if not (kept / "lock").exists() or (kept / "lock").read_bytes() != lock.read_bytes():
-        shutil.rmtree(kept, ignore_errors=True)
-        got = subprocess.run(
-            [*pip, "download", "--require-hashes", "--only-binary", ":all:", "-r", lock, "-d", kept],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        if got.returncode != 0:
-            pytest.skip(f"needs the packages of .lock/runtime.txt from an index: {got.stderr.strip()[-200:]}")
-        (kept / "lock").write_bytes(lock.read_bytes())
-    shutil.copytree(kept, into)
-    (into / "lock").unlink()
+    kept = ROOT / ".venv" / f".wheels-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"  # downloaded only once
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".wheels.") as partial:
+            options = (
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+                "--retries",
+                "1",
+                "-r",
+                lock,
+                "-d",
+                f"{partial}/all",
+            )
+            got = subprocess.run([*_PIP, "download", *options], check=False, capture_output=True, text=True)
+            if got.returncode != 0:
+                pytest.skip(f"needs the packages of .lock/runtime.txt from an index: {got.stderr.strip()[-200:]}")
+            Path(partial, "all").rename(kept)
+    _run("tar", "-cf", into, "-C", kept, ".")
     return into
 
 
 def package(into: Path) -> Path:
     """The wheel of this checkout."""
-    pip = (sys.executable, "-I", "-m", "pip", "-q", "--disable-pip-version-check")
-    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", into, ROOT)
+    _run(*_PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", into, ROOT)
     (wheel,) = into.glob("ctl-*.whl")
     return wheel
 
