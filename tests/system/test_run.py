@@ -452,7 +452,7 @@ def test_systemd_stop_escalates_by_ctls_schedule_not_by_its_own(host: SystemdHos
     wait_file(unit_sandbox.pid_file("web"))
     systemctl(host, "stop", unit)
     assert "web: stopped, but only KILL ended it" in host.journal(unit)
-    assert host.properties(unit)["Result"] == "signal"
+    assert host.properties(unit)["Result"] == "success", "what ctl has stopped counts as a failure"
 
 
 @pytest.mark.systemd

@@ -9,6 +9,7 @@ import msgspec
 from ctl.model.errors import Reason
 from ctl.model.outcome import Claim, Fault, Plan, Seen, State
 from ctl.model.record import Record
+from ctl.model.supervisor import Supervisor
 from ctl.model.verdict import Verdict
 
 # Why a process is not, or may not be, a main process of the service.
@@ -26,11 +27,13 @@ Ground = Literal[
     "caller_of_ctl",  # an ancestor of another ctl, with the arguments of that in its own
     "another_ctl",
     "gated",  # a child of ctl's that has not executed its program yet
+    "service_manager",  # systemd, or one of its helpers
     "init",
     "kernel_thread",
     "zombie",
     "other_pid_namespace",
     "another_user",  # by what the kernel lets us signal, where /proc does not tell
+    "login",  # it keeps a login open for systemd's user manager
     "passing",  # it came, went or changed while it was looked at
 ]
 
@@ -116,14 +119,6 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: str | None  # None where this user may not know
     pid: int
-
-
-class Supervisor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may start it again, from what /proc says, and the command that holds."""
-
-    kind: str  # systemd, runit, s6, supervisord
-    name: str | None
-    command: str
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

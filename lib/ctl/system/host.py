@@ -31,8 +31,10 @@ from ctl.system.users import account_of, uid_of
 
 if TYPE_CHECKING:
     from ctl.model.event import Kind
+    from ctl.system.herald import Herald
     from ctl.system.journal import Journal
     from ctl.system.shortlist import Shortlist
+    from ctl.system.unit import Unit
     from ctl.system.watch import Watch
 
 Say = Callable[[str, str], None]  # told (target, one line)
@@ -62,13 +64,15 @@ class Host:
         say: Say,
         say_more: Say,
         journal: Journal | None = None,
-        progress: Progress = _unwatched,
+        herald: Herald | None = None,
     ) -> None:
         self.config = config
         self.patience = patience
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
-        self.progress = progress  # what someone who watches sees now, and no longer
+        # What someone who watches sees now, and no longer.
+        self.progress: Progress = _unwatched if herald is None else herald.progress
+        self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
         self._shortlist: Callable[[], Shortlist] | None = None
@@ -109,6 +113,15 @@ class Host:
             watch.close()
             return None
         return watch
+
+    @property
+    def unit(self) -> Unit | None:
+        """The systemd unit that has this ctl stop or reload it; None where ctl is called in any other way."""
+        if variable("SERVICE_RESULT") is None and variable("MAINPID") is None:
+            return None
+        from ctl.system.unit import serving
+
+        return serving()
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
@@ -156,7 +169,9 @@ class Host:
             self._journal.note(target, event, identity=identity, signal=signal, reason=reason, what=what)
 
     def note_result(self, result: Result) -> None:
-        """Write what became of one target to the journal, in the same way."""
+        """Write what became of one target to the journal, in the same way, and tell systemd where it listens."""
+        if self.herald is not None:
+            self.herald.tell(result)
         if self._journal is not None:
             self._journal.note_result(result)
 
@@ -319,7 +334,7 @@ def open_host(
         require_trusted(config.run_dir)
     except OSError as error:
         raise failure(error, f"cannot use {error.filename}", otherwise="bad_config") from None
-    return Host(config, patience, say, say_more, _journal(config, noted_as, say_more))
+    return Host(config, patience, say, say_more, _journal(config, noted_as, say_more), _herald())
 
 
 def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
@@ -328,6 +343,14 @@ def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
     from ctl.system.journal import Journal
 
     return Journal(config.log_dir, config.run_dir, verb, lambda what: say_more("", what))
+
+
+def _herald() -> Herald | None:
+    if variable("NOTIFY_SOCKET") is None:
+        return None
+    from ctl.system.herald import herald
+
+    return herald()
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ctl.model.errors import CtlError
+from ctl.system import procfs
 from ctl.system.host import Host
 from ctl.system.table import own_program
 from ctl.system.wait import now
@@ -21,8 +22,9 @@ from ctl.system.wait import now
 _READY = b"watching\n"
 _WITHIN = 30.0  # seconds to come up
 _CHUNK = 4096  # bytes of what it says
-# Called by a service or its hook, it would be held together with the service, or end with the hook.
-_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID")
+# Called by a service or its hook, it would be held together with the service, or end with the hook; nor is it
+# for it to tell systemd anything of the unit that its caller may be working for.
+_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID", "NOTIFY_SOCKET", "MAINPID", "SERVICE_RESULT")
 
 
 @contextmanager
@@ -54,6 +56,18 @@ def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
             details = tuple(said.decode(errors="backslashreplace").splitlines()) or ("it says nothing",)
             raise CtlError("failed", what, where="--for", details=details)
         yield
+
+
+def is_kept(pause: str) -> bool:
+    """Whether another ctl stands by to resume the pause with this id."""
+    for pid in procfs.pids():
+        try:
+            argv = procfs.read_argv(pid) or []
+        except procfs.Gone:
+            continue
+        if "--due" in argv and pause in argv:
+            return True
+    return False
 
 
 def stand_by() -> int:

@@ -218,7 +218,7 @@ class _Survey:
         if rules_say == NO:
             return _no("rules", "")
         if rules_say == UNKNOWN:
-            return _no("another_user", "is another user's, as the kernel lets this one not signal it")
+            return _judged_without_proc(stat)
         return self._caller_of_ctl(pid)
 
     def _exclusion(self, pid: int) -> _Standing | None:
@@ -238,6 +238,7 @@ class _Survey:
             "other_pid_namespace": f"is in a container ({container or 'its pid namespace is not ours'})",
             "another_ctl": "is another ctl",
             "gated": "is a child of ctl's that has not executed its program yet",
+            "service_manager": "is systemd itself, or a helper of it",
         }
         return _no(excluded, words[excluded])
 
@@ -251,6 +252,13 @@ class _Survey:
 
 def _no(ground: Ground, why: str) -> _Standing:
     return _Standing(NO, ground, why)
+
+
+def _judged_without_proc(stat: Stat | None) -> _Standing:
+    """Of whom /proc does not tell enough, and the scan knows all the same."""
+    if stat is not None and stat.comm == table.SD_PAM:
+        return _no("login", "is systemd's, and keeps the login of this user open")
+    return _no("another_user", "is another user's, as the kernel lets this one not signal it")
 
 
 def _stat(pid: int) -> Stat | None:

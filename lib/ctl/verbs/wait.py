@@ -21,6 +21,7 @@ from ctl.verbs.asking import pause_after
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.status import is_ready, uptime_of
 from ctl.verbs.stop import state_before
+from ctl.verbs.unit import require_unit_alive
 
 Goal = Literal["running", "ready", "stopped"]
 _FOREVER: Final = float("inf")
@@ -48,12 +49,14 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
     """Return when the service is what is waited for: already_running or already_stopped where it was so at once, else
     started or stopped, whoever did it. Without that in time: not_ready, or timeout where it should have stopped.
 
-    One that ends meanwhile may be started again, so that is waited for. Raises CtlError where it cannot be told what
-    runs, or whether it is ready, and Interrupted.
+    One that ends meanwhile may be started again, so that is waited for, but not by a unit's own ExecStartPost=. Raises
+    CtlError where it cannot be told what runs, or whether it is ready, and Interrupted.
     """
     began = now()
     deadline = _FOREVER if options.timeout is None else began + options.timeout
     before: State | None = None
+    if options.timeout is not None and host.herald is not None:  # without it, systemd's own limit holds
+        host.herald.progress(service.name, f"waiting until it is {options.goal}", deadline)
     with _Announcements(service, host) as announced:
         while True:
             announced.listen()
@@ -63,6 +66,8 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
                 look = _look(service, host, located, options.goal, partial(pause_after, began, looked))
                 if look.reached or now() >= deadline:
                     return _result(service, options, located, look, before, began)
+                if options.goal != "stopped" and not located.mains:
+                    require_unit_alive(host)
                 if before is None:
                     before = state_before(located)
                     host.say_more(service.name, f"{look.why}; waiting until it is {options.goal}")
