@@ -182,6 +182,21 @@ def test_a_main_pid_that_is_another_process_is_refused(host: SystemdHost, progra
     assert "got" not in host.path(f"/run/{name}").read_text(), "it was signalled"
 
 
+def test_a_ctl_that_has_not_become_the_service_yet_is_left_to_systemd(host: SystemdHost, programs: Programs) -> None:
+    """`ctl run` before it has the lock; here one that waits stands for it."""
+    define(host, "becoming", match={"cmdline": "no such process"})
+    service = unit(host, "becoming", ExecStart=f"{CTL} wait becoming", SuccessExitStatus="143")
+    host.systemctl("start", service)
+    wait_until(lambda: f"{CTL.parent.parent}" in _argv(host, service), "it is ctl")
+    host.systemctl("stop", service)
+    assert "becoming: already stopped" in host.journal(service)
+    assert state(host, service) == INACTIVE
+
+
+def _argv(host: SystemdHost, service: str) -> str:
+    return host.run("cat", f"/proc/{host.main_pid(service)}/cmdline").stdout
+
+
 def test_a_unit_that_stops_services_at_shutdown_means_them_wherever_they_run(
     host: SystemdHost, programs: Programs
 ) -> None:
