@@ -148,6 +148,22 @@ def test_it_does_not_end_what_runs_outside_of_the_unit(host: SystemdHost, progra
     assert f"runs as pid {running['pid']}, which is not of {service}: it is left alone" in host.journal(service)
 
 
+def test_a_unit_does_not_wait_for_a_restart_by_hand(host: SystemdHost, programs: Programs) -> None:
+    """The new process is not of the unit, and may take longer to become ready than anyone waits for a lock."""
+    gate = "/tmp/restarted.gate"
+    assert host.run("mkfifo", gate).returncode == 0
+    start_by = {"command": programs("notifier", "--trigger", gate), "type": "notify"}
+    define(host, "restarted", start=start_by, ready={"timeout": 600})
+    service = unit(host, "restarted", Type="exec", ExecStart=f"{CTL} run restarted", NotifyAccess="all")
+    start(host, service)
+    assert host.run("sh", "-c", f"{CTL} restart restarted >/run/restarted.out 2>&1 &").returncode == 0
+    wait_until(lambda: state(host, service)[0] == "inactive", "the unit has ended")
+    assert state(host, service) == INACTIVE
+    host.path(gate).write_text("go")
+    wait_line(host.path("/run/restarted.out"), "restarted: started")
+    assert host.run(CTL, "kill", "restarted").returncode == 0
+
+
 def test_a_unit_with_another_process_is_refused(host: SystemdHost, programs: Programs) -> None:
     define(host, "another", start={"command": programs("polite")}, ready={"settle": 0.05})
     service = unit(host, "another", ExecStart=command(programs, "polite"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Result
 from ctl.system.host import Host
+from ctl.system.lock import purpose_held
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone
 from ctl.system.table import exclusion
@@ -37,6 +38,19 @@ def is_elsewhere(target: str, located: Located, host: Host) -> bool:
         return True
     what = f"its main process is pid {foreign.pid}, which is not of {unit.name}: none was signalled"
     raise CtlError("identity_mismatch", what, where=f"MAINPID={unit.main_pid}")
+
+
+def is_started_elsewhere(target: str, host: Host) -> bool:
+    """Whether another ctl is just starting the service, while the unit that this ctl is called by has ended.
+
+    As in a restart by hand. To wait for that, in order to leave alone what comes of it, would only keep the unit from
+    ending.
+    """
+    unit = host.unit
+    if unit is None or not unit.has_ended:
+        return False
+    verb = purpose_held(host.records.lock_file(target))
+    return verb in ("start", "run", "restart") and not unit.outlives_its_process()
 
 
 def count_as_success(result: Result, host: Host) -> None:
