@@ -27,6 +27,7 @@ Ground = Literal[
     "caller_of_ctl",  # an ancestor of another ctl, with the arguments of that in its own
     "another_ctl",
     "gated",  # a child of ctl's that has not executed its program yet
+    "service_manager",  # systemd, or one of its helpers
     "init",
     "kernel_thread",
     "zombie",

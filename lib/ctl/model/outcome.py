@@ -66,11 +66,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What --dry-run answers: who, by which steps, for how long at most (None: without end)."""
+    """What --dry-run answers: who, by which steps, for how long at most (None: without end), and the state after them.
+
+    Where there is no step, nothing would be changed.
+    """
 
     steps: tuple[str, ...] = ()
     processes: tuple[Seen, ...] = ()
     longest_s: float | None = 0.0
+    after: State | None = None  # None where it would not be done
 
 
 class Result(msgspec.Struct, kw_only=True):

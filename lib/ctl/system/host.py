@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,8 +31,10 @@ from ctl.system.users import account_of, uid_of
 
 if TYPE_CHECKING:
     from ctl.model.event import Kind
+    from ctl.system.herald import Herald
     from ctl.system.journal import Journal
     from ctl.system.shortlist import Shortlist
+    from ctl.system.unit import Unit
     from ctl.system.watch import Watch
 
 Say = Callable[[str, str], None]  # told (target, one line)
@@ -61,16 +64,18 @@ class Host:
         say: Say,
         say_more: Say,
         journal: Journal | None = None,
-        progress: Progress = _unwatched,
+        herald: Herald | None = None,
     ) -> None:
         self.config = config
         self.patience = patience
         self.say = say  # what someone who waits will want to know
         self.say_more = say_more  # what only someone who looks closely will
-        self.progress = progress  # what someone who watches sees now, and no longer
+        # What someone who watches sees now, and no longer.
+        self.progress: Progress = _unwatched if herald is None else herald.progress
+        self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
-        self._shortlist: Shared[Shortlist] | None = None
+        self._shortlist: Callable[[], Shortlist] | None = None
 
     def pause_of(self, service: Service, main: Handle) -> Pause | None:
         """The pause that is on record of this very main process."""
@@ -94,6 +99,30 @@ class Host:
             raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
         return watch
 
+    def watch_file(self, file: Path) -> Watch | None:
+        """What tells that something was written to the file; None where this user has no inotify instances left."""
+        from ctl.system.watch import Watch
+
+        try:
+            watch = Watch()
+        except OSError:
+            return None
+        try:
+            watch.add_file(file)
+        except OSError:
+            watch.close()
+            return None
+        return watch
+
+    @property
+    def unit(self) -> Unit | None:
+        """The systemd unit that has this ctl stop or reload it; None where ctl is called in any other way."""
+        if variable("SERVICE_RESULT") is None and variable("MAINPID") is None:
+            return None
+        from ctl.system.unit import serving
+
+        return serving()
+
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
         other = copy(self)
@@ -102,16 +131,28 @@ class Host:
         return other
 
     def prepare_for(self, targets: int) -> None:
-        """Have so many targets acted on side by side: what they ask about the process table is read once for all."""
+        """Have so many targets acted on side by side: what they ask about the process table is read once for all.
+
+        Once for all who ask meanwhile, that is: whoever asks later is answered by a later reading.
+        """
+        self._shortlist = None
         if targets > 1:
             from ctl.system.shortlist import Shortlist
 
             descriptors.prepare_for(targets)
-            self._shortlist = Shared(Shortlist)
+            self._shortlist = Shared(Shortlist).get
+
+    def prepare_to_look_at(self, targets: int) -> None:
+        """Have so many targets looked at, and none acted on: all are told of by one reading of the process table."""
+        self.prepare_for(targets)
+        if targets > 1:
+            from ctl.system.shortlist import Shortlist
+
+            self._shortlist = cache(Shortlist)
 
     def scan(self, rules: Rules) -> table.Scan:
         """Who satisfies these rules now."""
-        return table.scan(rules, None if self._shortlist is None else self._shortlist.get().candidates(rules))
+        return table.scan(rules, None if self._shortlist is None else self._shortlist().candidates(rules))
 
     def note(
         self,
@@ -128,7 +169,9 @@ class Host:
             self._journal.note(target, event, identity=identity, signal=signal, reason=reason, what=what)
 
     def note_result(self, result: Result) -> None:
-        """Write what became of one target to the journal, in the same way."""
+        """Write what became of one target to the journal, in the same way, and tell systemd where it listens."""
+        if self.herald is not None:
+            self.herald.tell(result)
         if self._journal is not None:
             self._journal.note_result(result)
 
@@ -291,7 +334,7 @@ def open_host(
         require_trusted(config.run_dir)
     except OSError as error:
         raise failure(error, f"cannot use {error.filename}", otherwise="bad_config") from None
-    return Host(config, patience, say, say_more, _journal(config, noted_as, say_more))
+    return Host(config, patience, say, say_more, _journal(config, noted_as, say_more), _herald())
 
 
 def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
@@ -300,6 +343,14 @@ def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
     from ctl.system.journal import Journal
 
     return Journal(config.log_dir, config.run_dir, verb, lambda what: say_more("", what))
+
+
+def _herald() -> Herald | None:
+    if variable("NOTIFY_SOCKET") is None:
+        return None
+    from ctl.system.herald import herald
+
+    return herald()
 
 
 def _base_environment(account: Account | None) -> dict[str, str]:

@@ -22,8 +22,9 @@ from ctl.system.wait import now
 _READY = b"watching\n"
 _WITHIN = 30.0  # seconds to come up
 _CHUNK = 4096  # bytes of what it says
-# Called by a service or its hook, it would be held together with the service, or end with the hook.
-_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID")
+# Called by a service or its hook, it would be held together with the service, or end with the hook; nor is it
+# for it to tell systemd anything of the unit that its caller may be working for.
+_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID", "NOTIFY_SOCKET", "MAINPID", "SERVICE_RESULT")
 
 
 @contextmanager

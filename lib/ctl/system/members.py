@@ -14,6 +14,14 @@ from ctl.system.wait import now
 _LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
 
 
+def _is_systemds(handle: Handle) -> bool:
+    """Whether it is no part of the service, but what systemd keeps beside it and ends by itself: (sd-pam)."""
+    try:
+        return procfs.is_service_manager(handle.pid)
+    except Gone:
+        return False
+
+
 class Members:
     """Every process but the main ones that carries the service's run id, descends from it, or is in its session.
 
@@ -160,7 +168,7 @@ class Members:
         if handle is None:
             self._missed = True
             return False
-        if self._is_member(handle) and not handle.is_gone:
+        if self._is_member(handle) and not _is_systemds(handle) and not handle.is_gone:
             self._known[pid] = handle
             return True
         self._missed = self._missed or handle.is_gone

@@ -20,6 +20,9 @@ PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
 NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
+_SERVICE_MANAGERS: Final = frozenset(
+    f"{directory}/systemd/{name}" for directory in ("/lib", "/usr/lib") for name in ("systemd", "systemd-executor")
+)
 _DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
@@ -109,6 +112,19 @@ def read_executable(pid: int) -> str | None:
     if os.path.exists(f"/proc/{pid}"):
         return ""
     raise Gone(pid)
+
+
+def is_service_manager(pid: int) -> bool:
+    """Whether it is systemd: a manager of services, or a process that it keeps beside one, as (sd-pam) for PAMName=.
+
+    A process may call itself what it likes; the file that it executes belongs to root. Where that may not be read, as
+    of the (sd-pam) of a user's own systemd, its control group tells: init.scope has the manager in it, and nobody else,
+    systemd.special(7). Raises Gone.
+    """
+    executable = read_executable(pid)
+    if executable is None:
+        return next(iter(read_cgroups(pid)), "").endswith("/init.scope")
+    return executable in _SERVICE_MANAGERS
 
 
 def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | None:
@@ -241,8 +257,9 @@ def read_cgroups(pid: int) -> list[str]:
     Empty where they may not be read. Raises Gone.
     """
     lines = [line.split(":", 2) for line in (_read(f"/proc/{pid}/cgroup") or b"").decode(errors=NOT_UTF8).splitlines()]
-    paths = sorted((controllers not in ("", "name=systemd"), path) for _, controllers, path in lines)
-    return [path for _, path in paths]
+    # Of two hierarchies of systemd's own kind, it uses the one in which the process is not in the root.
+    paths = sorted((controllers not in ("", "name=systemd"), path == "/", path) for _, controllers, path in lines)
+    return [path for *_, path in paths]
 
 
 def read_locks() -> list[str]:

@@ -147,6 +147,19 @@ class Records:
         except OSError as error:
             raise self._not_written(error, record.target) from None
 
+    def restore_pid(self, record: Record) -> None:
+        """Write the pid file again where it is missing beside its record: systemd removes the PIDFile= of a unit that
+        has ended, although the service may have been started anew by then. Raises CtlError.
+        """
+        if record.identity.pid == 1 or os.path.lexists(self.pid_file(record.target)):
+            return
+        try:
+            with self._guarded(record.target):
+                if _or_none(lambda: self.read(record.target)) == record:
+                    _replace(self.pid_file(record.target), b"%d\n" % record.identity.pid)
+        except OSError as error:
+            raise self._not_written(error, record.target) from None
+
     def _write(self, record: Record, *, pid_changed: bool = True) -> None:
         # The record last: a pid file without its record is judged by itself, but not one beside another record.
         # Pid 1, a container's first process, is in no pid file that anyone would believe.

@@ -19,7 +19,7 @@ from ctl.system.procfs import Forbidden, Gone, ProcessLook
 _ROOT = 0
 SD_PAM = "(sd-pam)"
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
-Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated"]
+Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
 
 class Scan(NamedTuple):
@@ -135,7 +135,9 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "other_pid_namespace"
     if _arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
-    return "gated" if is_gated(handle.pid) else None
+    if is_gated(handle.pid):
+        return "gated"
+    return "service_manager" if procfs.is_service_manager(handle.pid) else None
 
 
 def keeps_login_open(handle: Handle) -> bool:
@@ -173,8 +175,11 @@ def _arguments_of_ctl(pid: int) -> list[str] | None:
         return argv[len(own) :]
     if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
         return argv[2:]  # the launcher, before it has become Python
-    script = next((index for index, word in enumerate(argv[:8]) if word.endswith("/ctl/__main__.py")), None)
-    return None if script is None else argv[script + 1 :]
+    for index, word in enumerate(argv[:8]):
+        # The single file says by an option of the interpreter what it is, whatever it is called.
+        if word.endswith("/ctl/__main__.py") or argv[index - 2 : index] == ["-X", "ctl"]:
+            return argv[index + 1 :]
+    return None
 
 
 def _callers_of(pid: int, arguments: list[str]) -> set[int]:

@@ -238,6 +238,7 @@ class _Survey:
             "other_pid_namespace": f"is in a container ({container or 'its pid namespace is not ours'})",
             "another_ctl": "is another ctl",
             "gated": "is a child of ctl's that has not executed its program yet",
+            "service_manager": "is systemd itself, or a helper of it",
         }
         return _no(excluded, words[excluded])
 

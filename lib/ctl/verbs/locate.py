@@ -121,12 +121,23 @@ def bare_claims(
             continue
         if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
             continue  # the record's other half says nothing of its own
-        belief = _believe(service, host, rules, bare)
+        belief = _believe(service, host, _rules_of_unit(service, host, rules, bare.pid), bare)
         doubt: Reason | None = "permission_denied" if belief.verdict == "unknown" else None
         yield (
             Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why, doubt=doubt),
             belief.handle,
         )
+
+
+def _rules_of_unit(service: Service, host: Host, rules: Rules, pid: int) -> Rules:
+    """Of a service without match rules that systemd itself started, nothing but systemd can say which process it is.
+
+    It does so by the unit's control group, where it put the process; so $MAINPID is believed of a process in there.
+    """
+    unit = host.unit
+    if unit is None or service.has_rules or pid != unit.main_pid or not unit.holds(pid):
+        return rules
+    return Rules()
 
 
 def _said_nothing(source: str, where: str | None, error: Refused | Unreadable) -> Claim:
@@ -193,7 +204,7 @@ def _given(
         if service.match.max == 1:
             what = f"its main process is pid {recorded.pid}, as recorded, not pid {pid}"
             raise CtlError("identity_mismatch", what, where="--pid")
-    belief = _believe(service, host, rules, BarePid(pid, None))
+    belief = _believe(service, host, _rules_of_unit(service, host, rules, pid), BarePid(pid, None))
     claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
     if belief.handle is not None:
         return Located([belief.handle], claims, record, "--pid", None)

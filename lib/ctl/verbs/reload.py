@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ctl.model.errors import CtlError
-from ctl.model.outcome import Plan, Result, Signalled
+from ctl.model.outcome import Plan, Result, Signalled, State
 from ctl.model.schedule import signal_name
 from ctl.model.service import Argv, Reload, Service
 from ctl.model.verdict import YES
@@ -21,6 +21,7 @@ from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.stop import require_expected, state_before
+from ctl.verbs.unit import is_elsewhere
 
 # What by default ends no process, signal(7): those it ignores, and those that stop it until the CONT that follows.
 _HARMLESS: Final = frozenset("CHLD CONT URG WINCH TSTP TTIN TTOU".split())
@@ -59,11 +60,11 @@ def _reload(service: Service, given: Reload, host: Host, options: ReloadOptions,
     )  # fmt: skip
     signal = None if given.signal is None else signal_name(given.signal)
     try:
-        _require_running(service, located, options)
+        _require_running(service, host, located, options)
         if signal is not None:
             _require_heeded(service, mains, signal)
         if options.dry_run:
-            result.reason, result.plan = "planned", _plan(mains, signal, given)
+            result.reason, result.plan = "planned", _plan(mains, signal, given, before)
         elif signal is not None:
             _send(service, host, located, signal, result, began)
         else:
@@ -76,11 +77,11 @@ def _reload(service: Service, given: Reload, host: Host, options: ReloadOptions,
     return result
 
 
-def _require_running(service: Service, located: Located, options: ReloadOptions) -> None:
+def _require_running(service: Service, host: Host, located: Located, options: ReloadOptions) -> None:
     """Raises CtlError unless it runs, as the expected process, and can act on what it is told."""
     if located.doubt is not None:
         raise located.doubt
-    if not located.mains:
+    if not located.mains or is_elsewhere(service.name, located, host):
         raise CtlError("not_running", f"is not running; start it with: ctl start {service.name}")
     require_expected(located.mains, options.expect_pid.get(service.name))
     if any(main.is_stopped for main in located.mains):
@@ -99,11 +100,11 @@ def _require_heeded(service: Service, mains: list[Handle], signal: str) -> None:
             raise CtlError("failed", what, where=f"{service.file}, reload.signal")
 
 
-def _plan(mains: list[Handle], signal: str | None, given: Reload) -> Plan:
+def _plan(mains: list[Handle], signal: str | None, given: Reload, after: State) -> Plan:
     pids = ", ".join(str(main.pid) for main in mains)
     step = f"{signal} to {pids}" if signal is not None else f"execute {shlex.join(given.command or ())}"
     longest = _DIES_WITHIN if signal is not None else given.timeout + _DIES_WITHIN
-    return Plan(steps=(step,), processes=tuple(seen(main) for main in mains), longest_s=longest)
+    return Plan(steps=(step,), processes=tuple(seen(main) for main in mains), longest_s=longest, after=after)
 
 
 def _send(service: Service, host: Host, located: Located, signal: str, result: Result, began: float) -> None:
@@ -122,6 +123,7 @@ def _run(service: Service, host: Host, located: Located, argv: Argv, timeout: fl
     program = host.command_program(service, located.run_ids[0] if located.run_ids else "")
     # As systemd.service(5) has it for ExecReload=.
     program = program._replace(environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
+    host.progress(service.name, f"reload: {argv[0]}", now() + timeout)
     answer = ask(host, lambda seconds, given_up: run_command(argv, program, seconds, given_up), timeout, located.mains)
     _require_alive(service, host, located, f"has ended while {argv[0]} was to reload it", result)
     if answer.verdict != YES:

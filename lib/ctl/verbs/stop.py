@@ -18,6 +18,7 @@ from ctl.system.wait import now
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.runs import members_of
+from ctl.verbs.unit import count_as_success, is_elsewhere
 
 if TYPE_CHECKING:
     from ctl.verbs.supervision import Supervision
@@ -73,6 +74,10 @@ def _end(
 ) -> Result:
     located = locate(service, host, options.pid)
     try:
+        if is_elsewhere(service.name, located, host):
+            return Result(
+                target=service.name, ok=True, changed=False, before="stopped", after="stopped", reason="already_stopped"
+            )
         return _end_located(service, host, options, schedule, mode, done, located, began)
     finally:
         located.close()
@@ -111,11 +116,12 @@ def _end_located(
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
             result.reason = "planned" if mains or leftovers else "already_stopped"
-            from ctl.verbs.plan import schedule_plan, with_surroundings
+            from ctl.verbs.plan import schedule_plan, with_cleaning, with_surroundings
 
-            result.plan = schedule_plan(schedule, mode, mains, leftovers or members.refresh())
+            plan = schedule_plan(schedule, mode, mains, members.refresh() if mains else leftovers)
             if done == "stopped" and mains:
-                result.plan = with_surroundings(service, result.plan)
+                plan = with_surroundings(service, plan)
+            result.plan = with_cleaning(service, host, located, plan)
         else:
             gently = done == "stopped" and bool(mains)
             if gently:
@@ -127,6 +133,7 @@ def _end_located(
                 )
             if not result.survivors:
                 _clean_up(service, host, located, result)
+            count_as_success(result, host)
             if gently and result.ok:
                 _after(service, host, located, result)
     except CtlError as error:
