@@ -325,3 +325,17 @@ def test_what_is_started_in_a_login_ends_with_it_where_logind_kills(host: System
     wait_until(lambda: "No sessions" in host.run("loginctl", "list-sessions").stdout, "nothing of it is left")
     assert sleeps(host, anna)
     assert "web: all is well" in login(host, anna, "ctl doctor web; ctl stop web")
+
+
+def test_what_a_users_own_systemd_keeps(host: SystemdHost, anna: str) -> None:
+    define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/kept.toml\n'
+    let_logind(host, "no")
+    run = f"systemd-run --user --quiet --unit=kept -p Restart=always {CTL} run kept --conf ~/conf --run-dir ~/run"
+    wait = "until ctl status kept >/dev/null; do systemctl --user is-active --quiet kept || exit 1; done"
+    said = login(
+        host, anna, f"{define} {run}; {wait}; ctl stop kept --dry-run; systemctl --user stop kept; ctl stop kept"
+    )
+    line = "belongs to kept.service, which restarts it (Restart=always): systemctl --user stop kept.service holds"
+    may = line.replace("restarts it (Restart=always)", "may restart it")
+    assert f"ctl: kept: {line}\n" in said or f"ctl: kept: {may}\n" in said
+    assert "kept: already stopped" in said
