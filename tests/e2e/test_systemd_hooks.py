@@ -14,7 +14,7 @@ from support.sandbox import CTL, ROOT
 from support.systemd_host import SystemdHost
 from support.waiting import wait_file, wait_line, wait_until
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("systemd_hooks")]
 
 SERVICES = "/etc/ctl/services"
 INACTIVE = ("inactive", "success")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from support.sandbox import ROOT
 from support.systemd_host import SystemdHost
 from support.waiting import wait_file, wait_line, wait_until
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("systemd_units")]
 
 CTL = "/opt/ctl/bin/ctl"
 RUN, LOG, SERVICES = "/run/ctl", "/var/log/ctl", "/etc/ctl/services"
@@ -104,6 +105,21 @@ def test_it_is_enabled_like_any_other(host: SystemdHost, services: Services) -> 
     assert host.run("systemctl", "is-enabled", unit).stdout == "enabled\n"
     assert host.main_pid(unit) == services.status("enabled")["pid"]
     host.systemctl("disable", "--now", unit)
+    assert services.state(unit) == INACTIVE
+
+
+def test_a_drop_in_leads_elsewhere(host: SystemdHost, services: Services) -> None:
+    """The one that the unit's own comment shows."""
+    shipped = (ROOT / "conf/systemd/ctl@.service").read_text(encoding="utf-8")
+    shown = re.search(r"^#     (\[Service\]\n(?:#     .*\n)+)", shipped, re.MULTILINE)
+    assert shown is not None
+    unit = services.define("abroad", "polite")
+    host.path(f"{SERVICES}/abroad.toml").rename(host.write("/srv/ctl/conf/services/abroad.toml", ""))
+    host.write("/srv/ctl/conf/ctl.toml", "")
+    host.unit(f"{unit}.d/override.conf", shown[1].replace("#     ", ""))
+    host.systemctl("start", unit)
+    assert host.path("/srv/ctl/run/abroad.pid").read_text() == f"{host.main_pid(unit)}\n"
+    host.systemctl("stop", unit)
     assert services.state(unit) == INACTIVE
 
 
@@ -251,9 +267,8 @@ def test_the_service_gets_nothing_that_was_systemds_word_to_ctl(host: SystemdHos
     unit = services.define("environment", "env_dump", "/run/environment.json")
     host.systemctl("start", unit)
     inherited = json.loads(wait_file(host.path("/run/environment.json")))["environ"]
-    assert not {"NOTIFY_SOCKET", "MAINPID", "PIDFILE", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM"} & {
-        *inherited
-    }
+    told = {"NOTIFY_SOCKET", "MAINPID", "PIDFILE", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM"}
+    assert not told & {*inherited}
     services.ctl("kill", "environment")
 
 
@@ -291,3 +306,32 @@ def test_a_stop_while_it_is_starting_leaves_nothing(host: SystemdHost, services:
     assert services.state(unit)[0] in ("inactive", "failed")
     assert host.processes(unit) == []
     assert services.ctl("status", "unready").returncode == 3
+
+
+def test_a_users_own_systemd(host: SystemdHost, programs: Programs) -> None:
+    """It keeps a helper of its own, (sd-pam), of which that user may see next to nothing."""
+    home, uid = Path("/home/worker"), "4321"
+    assert host.run("useradd", "--create-home", "--uid", uid, "worker").returncode == 0
+    if (begun := host.run("systemctl", "start", f"user@{uid}.service")).returncode:
+        pytest.skip(f"needs a systemd for a user: {begun.stderr}")
+    definition = {
+        "start": {"command": programs("ignorer")},
+        "ready": {"log": r"^ready \(pid"},
+        "stop": {"schedule": "TERM/0.2/KILL/5"},
+    }
+    host.write(home / "conf/ctl.toml", "")
+    host.write(home / "conf/services/mine.toml", toml.dump(definition))
+    units = home / ".config/systemd/user"
+    host.write(units / "ctl@.service", (ROOT / "conf/systemd/ctl@.service").read_text(encoding="utf-8"))
+    host.write(units / "ctl@mine.service.d/conf.conf", f"[Service]\nEnvironment=CTL_CONF={home}/conf\n")
+    assert host.run("chown", "-R", "worker:", home).returncode == 0
+
+    def systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+        as_user = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+        return host.run(*as_user, "systemctl", "--user", *arguments, env={"XDG_RUNTIME_DIR": f"/run/user/{uid}"})
+
+    for verb in ("daemon-reload", "start ctl@mine", "stop ctl@mine"):
+        done = systemctl(*verb.split())
+        assert done.returncode == 0, done.stderr + host.journal(f"user@{uid}.service")
+    shown = systemctl("show", "--property=ActiveState,Result,ExecMainStatus", "ctl@mine").stdout.split()
+    assert {"ActiveState=inactive", "Result=success"} <= {*shown}

@@ -23,7 +23,7 @@ from support.reaper import Process, Reaper
 from support.requires import requires, requires_namespaces, requires_root
 from support.sandbox import CTL, PLAIN_UID, ROOT, Result, Sandbox
 from support.systemd_host import SystemdHost
-from support.waiting import wait_file, wait_gone
+from support.waiting import wait_file, wait_gone, wait_until
 
 
 def run(sandbox: Sandbox, name: str = "web", *, ready: str | None = "ready (pid:", **options: Any) -> Process:
@@ -411,6 +411,7 @@ def test_systemd_gets_the_services_exit_status(host: SystemdHost, unit_sandbox: 
     unit_sandbox.service("web", "polite", 7)
     unit = install(host, unit_sandbox)
     systemctl(host, "start", unit)
+    wait_until(lambda: "ready (pid:" in host.journal(unit), "it runs")
     assert ctl_in(host, unit_sandbox, "stop", "web").returncode == 0
     host.run("systemctl", "stop", unit)  # waits for the end of the unit
     shown = host.properties(unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -114,7 +115,7 @@ def understand_table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T 
     if not isinstance(raw, dict):
         faults.append(f"{key}: expected a table, found {shown(raw)}")
         return None
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields_of(kind)
     values: dict[str, Any] = {}
     for name, value in raw.items():
         path = f"{key}.{name}" if key else name
@@ -130,6 +131,12 @@ def understand_table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T 
     # Only an argv is ever required. A stand-in lets the rest be checked, too; with a fault noted, nobody sees it.
     stand_ins = {name: ("-",) for name, field in fields.items() if field.required and name not in values}
     return kind(**values, **stand_ins)
+
+
+@cache  # msgspec evaluates the annotations anew each time
+def _fields_of(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """The fields of a struct by their keys."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:

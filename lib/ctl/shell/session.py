@@ -147,8 +147,8 @@ class Session(msgspec.Struct, kw_only=True):
     def _watched(
         self, host: Host, services: Sequence[Service], operation: many.Operation, spread: Spread
     ) -> list[Result]:
-        """Do it to all, and where somebody waits for it at a terminal show how far it has come."""
-        if self.quiet or self.as_json or not is_terminal(2):
+        """Do it to all, and where somebody waits for it at a terminal, and not systemd, show how far it has come."""
+        if self.quiet or self.as_json or host.herald is not None or not is_terminal(2):
             return spread(services, operation, host)
         from ctl.shell.live import view_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +192,8 @@ def _settings(file: Path) -> tuple[Settings, CtlError | None]:
 
 def _read_toml(file: Path, missing: Any) -> dict[str, Any]:
     """The parsed file; an empty one where it is missing and `missing` returns no error to raise."""
-    import tomllib
-
     try:
-        content = file.read_bytes()
+        return _parsed(file)
     except FileNotFoundError:
         error = missing()
         if error is not None:
@@ -202,6 +201,14 @@ def _read_toml(file: Path, missing: Any) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise failure(error, "cannot be read", where=str(file), otherwise="bad_config") from None
+
+
+@cache  # a call of ctl reads a template once, however many instances are named
+def _parsed(file: Path) -> dict[str, Any]:
+    """Raises OSError, CtlError (bad_config)."""
+    import tomllib
+
+    content = file.read_bytes()
     require_trusted(file)
     try:
         return tomllib.loads(content.decode())

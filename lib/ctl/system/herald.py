@@ -35,7 +35,7 @@ class Herald:
 
     def tell(self, result: Result) -> None:
         """What became of it."""
-        if result.ok and result.after == "ready":
+        if result.ok and result.changed and result.after == "ready":
             text = f"ready; ctl logs {result.target} shows its output"
         else:
             text = result.errors[-1].what if result.errors and not result.ok else result.reason.replace("_", " ")

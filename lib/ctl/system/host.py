@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,7 +75,7 @@ class Host:
         self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
-        self._shortlist: Shared[Shortlist] | None = None
+        self._shortlist: Callable[[], Shortlist] | None = None
 
     def pause_of(self, service: Service, main: Handle) -> Pause | None:
         """The pause that is on record of this very main process."""
@@ -98,6 +99,21 @@ class Host:
             raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
         return watch
 
+    def watch_file(self, file: Path) -> Watch | None:
+        """What tells that something was written to the file; None where this user has no inotify instances left."""
+        from ctl.system.watch import Watch
+
+        try:
+            watch = Watch()
+        except OSError:
+            return None
+        try:
+            watch.add_file(file)
+        except OSError:
+            watch.close()
+            return None
+        return watch
+
     @property
     def unit(self) -> Unit | None:
         """The systemd unit that has this ctl stop or reload it; None where ctl is called in any other way."""
@@ -115,16 +131,28 @@ class Host:
         return other
 
     def prepare_for(self, targets: int) -> None:
-        """Have so many targets acted on side by side: what they ask about the process table is read once for all."""
+        """Have so many targets acted on side by side: what they ask about the process table is read once for all.
+
+        Once for all who ask meanwhile, that is: whoever asks later is answered by a later reading.
+        """
+        self._shortlist = None
         if targets > 1:
             from ctl.system.shortlist import Shortlist
 
             descriptors.prepare_for(targets)
-            self._shortlist = Shared(Shortlist)
+            self._shortlist = Shared(Shortlist).get
+
+    def prepare_to_look_at(self, targets: int) -> None:
+        """Have so many targets looked at, and none acted on: all are told of by one reading of the process table."""
+        self.prepare_for(targets)
+        if targets > 1:
+            from ctl.system.shortlist import Shortlist
+
+            self._shortlist = cache(Shortlist)
 
     def scan(self, rules: Rules) -> table.Scan:
         """Who satisfies these rules now."""
-        return table.scan(rules, None if self._shortlist is None else self._shortlist.get().candidates(rules))
+        return table.scan(rules, None if self._shortlist is None else self._shortlist().candidates(rules))
 
     def note(
         self,

@@ -117,9 +117,14 @@ def read_executable(pid: int) -> str | None:
 def is_service_manager(pid: int) -> bool:
     """Whether it is systemd: a manager of services, or a process that it keeps beside one, as (sd-pam) for PAMName=.
 
-    A process may call itself what it likes; the file that it executes belongs to root. Raises Gone.
+    A process may call itself what it likes; the file that it executes belongs to root. Where that may not be read, as
+    of the (sd-pam) of a user's own systemd, its control group tells: init.scope has the manager in it, and nobody else,
+    systemd.special(7). Raises Gone.
     """
-    return read_executable(pid) in _SERVICE_MANAGERS
+    executable = read_executable(pid)
+    if executable is None:
+        return next(iter(read_cgroups(pid)), "").endswith("/init.scope")
+    return executable in _SERVICE_MANAGERS
 
 
 def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | None:

@@ -1,4 +1,4 @@
-"""Being told by the kernel that files of a directory have changed: inotify(7), which Python has no module for."""
+"""Being told by the kernel that files have changed: inotify(7), which Python has no module for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROOM: Final = 1 << 16  # bytes
 
 
 class Watch:
-    """Changes of the files in some directories, from when each was added. A missed change is never silent."""
+    """Changes of files and of those in directories, from when each was added. A missed change is never silent."""
 
     def __init__(self) -> None:
         """Raises OSError where the user has no inotify instances left (fs.inotify.max_user_instances)."""
@@ -35,6 +35,10 @@ class Watch:
         """Watch this directory, too. Raises OSError."""
         found = _libc().inotify_add_watch(self.fd, os.fsencode(directory), _CHANGES | _IN_ONLYDIR)
         self._directories[_checked(found)] = directory
+
+    def add_file(self, file: Path) -> None:
+        """Watch what is written into this file, wherever it may be moved. Raises OSError."""
+        self._directories[_checked(_libc().inotify_add_watch(self.fd, os.fsencode(file), _IN_MODIFY))] = file
 
     def changed(self) -> set[Path] | None:
         """The files that have changed since the last call; None where there were too many to tell them."""

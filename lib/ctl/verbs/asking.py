@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ctl.model.verdict import UNKNOWN
 from ctl.system.hooks import Answer
@@ -11,8 +11,10 @@ from ctl.system.pidfd import Handle
 from ctl.system.probe import Attempt, Probe
 from ctl.system.wait import now
 
-_FIRST_PAUSE = 0.02  # seconds, doubled up to
+_SHORTEST_PAUSE = 0.005  # seconds
 _LONGEST_PAUSE = 0.25
+_SHARE = 0.02  # of the time waited so far
+_REST = 4.0  # times as long as the last question took
 
 
 def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) -> Answer:
@@ -33,9 +35,11 @@ def still_there(mains: Sequence[Handle]) -> list[int]:
     return [main.fd for main in mains if not main.is_gone]
 
 
-def pauses() -> Iterator[float]:
-    """Seconds between one question and the next: what is quick is noticed soon, and what is not is left in peace."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 2, _LONGEST_PAUSE)
+def pause_after(began: float, asked: float) -> float:
+    """Seconds until the next question, where the first was asked at `began` and the last at `asked`.
+
+    What is quick is noticed soon, what is not is left in peace: no asking takes more than a fifth of the time, and
+    hardly anything of a long one.
+    """
+    waited, took = now() - began, now() - asked
+    return min(max(_SHORTEST_PAUSE, waited * _SHARE, took * _REST), _LONGEST_PAUSE)

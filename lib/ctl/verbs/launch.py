@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,14 +24,18 @@ from ctl.system.probe import Attempt, Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import ask, pauses
+from ctl.verbs.asking import ask, pause_after
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
 
+if TYPE_CHECKING:
+    from ctl.system.watch import Watch
+
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
+_LOOK_EVERY = 1.0  # seconds, at a log that tells when it is written to: it may have been replaced
 
 
 class Launch:
@@ -48,6 +53,7 @@ class Launch:
         self._log = host.log_path(service)
         self._log_began = 0
         self._notify: NotifySocket | None = None
+        self._lines: Watch | None = None  # tells that something was written to its log
         self._deadline = 0.0
         self._limit = ""
         self._gated: Gated
@@ -79,8 +85,9 @@ class Launch:
                 raise
             return self._main
         finally:
-            if self._notify is not None:
-                self._notify.close()
+            for told in (self._notify, self._lines):
+                if told is not None:
+                    told.close()
 
     def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
@@ -127,6 +134,7 @@ class Launch:
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
         if pattern is not None:
+            self._lines = self._host.watch_file(self._log)
             return log_line(self._log, pattern, self._log_began)
         return probe_of(self._service.ready, program)
 
@@ -151,9 +159,9 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        backoff, why = pauses(), "there was no time for a probe"
+        began, why = now(), "there was no time for a probe"
         self._tell(self._deadline)
-        while now() < self._deadline:
+        while (asked := now()) < self._deadline:
             attempt = Attempt(probe, self._deadline - now())
             try:
                 while not self._watch((attempt.fd,), self._deadline) and now() < self._deadline:
@@ -165,8 +173,14 @@ class Launch:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._tell(self._deadline, why)
-            self._watch((), min(now() + next(backoff), self._deadline))
+            self._rest(now() + pause_after(began, asked))
         raise self._not_ready(f"was not ready {self._limit}: {why}")
+
+    def _rest(self, until: float) -> None:
+        """Wait until then, and where a line of the log is waited for, for something that is written there."""
+        if self._lines is not None and self._watch((self._lines.fd,), min(now() + _LOOK_EVERY, self._deadline)):
+            self._lines.changed()
+        self._watch((), min(until, self._deadline))
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}
@@ -204,9 +218,11 @@ class Launch:
 
     def _find_daemon(self) -> None:
         """Look for the daemon by its pid file, the match rules or the marker until it is there."""
-        backoff, appears_by = pauses(), now() + _APPEARS_WITHIN
+        began = now()
+        appears_by = began + _APPEARS_WITHIN
         self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
+            asked = now()
             problem = "left no process behind"
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
             alive = self._members.refresh()
@@ -222,7 +238,7 @@ class Launch:
                     problem = located.doubt.what
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
-            self._host.pause((), min(now() + next(backoff), self._deadline))
+            self._host.pause((), min(now() + pause_after(began, asked), self._deadline))
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, State, Status
 from ctl.model.service import Service
-from ctl.model.target import Target
 from ctl.model.verdict import YES
 from ctl.system import lock
 from ctl.system.host import Host
@@ -26,16 +25,14 @@ def status_of_all(host: Host) -> list[Status]:
     """Every service and known instance; one whose definition cannot be used is unknown. Raises CtlError."""
     from ctl.verbs.targets import every_target
 
-    def of(target: Target) -> Status:
-        try:
-            service = host.service(target)
-        except CtlError as error:
-            return _unusable(str(target), error)
-        return status(service, host)
-
     targets, unusable = every_target(host)
-    host.prepare_for(len(targets))
-    return each(targets, of) + [_unusable(name, error) for name, error in unusable.items()]
+    services: list[Service] = []
+    for target in targets:
+        try:
+            services.append(host.service(target))
+        except CtlError as error:
+            unusable[str(target)] = error
+    return status_of_each(services, host) + [_unusable(name, error) for name, error in unusable.items()]
 
 
 def _unusable(target: str, error: CtlError) -> Status:
@@ -43,9 +40,19 @@ def _unusable(target: str, error: CtlError) -> Status:
 
 
 def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:
-    """The status of these services, asked side by side."""
-    host.prepare_for(len(services))
-    return each(services, lambda service: status(service, host, given_pid))
+    """The status of these services. Those that answer for themselves are asked side by side.
+
+    The others are read one after the other: a thousand threads would only wait for each other.
+    """
+    host.prepare_to_look_at(len(services))
+    asked = [service for service in services if _answers(service)]
+    answers = iter(each(asked, lambda service: status(service, host, given_pid)))
+    return [next(answers) if _answers(service) else status(service, host, given_pid) for service in services]
+
+
+def _answers(service: Service) -> bool:
+    """Whether a running one is asked now, which takes as long as it takes it to answer."""
+    return service.ready.tcp is not None or service.ready.http is not None
 
 
 def status(service: Service, host: Host, given_pid: int | None = None) -> Status:
@@ -126,7 +133,7 @@ def is_ready(service: Service, host: Host, located: Located, uptime: float) -> b
     None where nobody saw it start.
     """
     ready = service.ready
-    if ready.tcp is not None or ready.http is not None:
+    if _answers(service):
         probe = probe_of(ready, None)
         return probe is not None and ask(host, probe, _PROBE_WITHIN).verdict == YES
     record = located.record if located.source == "record" else None

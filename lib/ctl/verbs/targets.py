@@ -13,7 +13,7 @@ from ctl.model.target import Target, parse_target
 from ctl.system import table
 from ctl.system.host import Host
 from ctl.verbs.locate import locate
-from ctl.verbs.many import as_ctl_error, each, failed
+from ctl.verbs.many import as_ctl_error, failed
 
 
 class AtWork(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +38,8 @@ def instances(host: Host, templates: Iterable[str]) -> list[Target]:
     patterns = {template: host.config.instance_pattern(template) for template in templates}
     recorded = {name for name in host.records.names() if name.partition("@")[0] in patterns and "@" in name}
     claimed = table.instances(patterns, host.marked_run_dir) - recorded if patterns else set()
-    host.prepare_for(len(claimed))
-    targets = each(sorted(recorded | claimed), lambda name: _instance(host, name, is_recorded=name in recorded))
+    host.prepare_to_look_at(len(claimed))
+    targets = [_instance(host, name, is_recorded=name in recorded) for name in sorted(recorded | claimed)]
     return sorted((target for target in targets if target is not None), key=_in_order)
 
 
@@ -62,11 +62,11 @@ def at_work(host: Host) -> AtWork:
     """
     targets, faulty = every_target(host)
     unusable = [failed(name, error) for name, error in faulty.items()]
-    host.prepare_for(len(targets))
+    host.prepare_to_look_at(len(targets))
     services: dict[str, Service] = {}
     pids: dict[str, int | None] = {}
     protected: list[str] = []
-    for target, look in zip(targets, each(targets, lambda target: _look_at(host, target)), strict=True):
+    for target, look in ((target, _look_at(host, target)) for target in targets):
         if isinstance(look, CtlError):
             unusable.append(failed(str(target), look))
         elif look is not None and look.service.stop.protected:

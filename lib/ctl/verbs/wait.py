@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Literal, NamedTuple, Self
 
 import msgspec
@@ -16,7 +17,7 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.system.watch import Watch
-from ctl.verbs.asking import pauses
+from ctl.verbs.asking import pause_after
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.status import is_ready, uptime_of
 from ctl.verbs.stop import state_before
@@ -53,7 +54,6 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
     """
     began = now()
     deadline = _FOREVER if options.timeout is None else began + options.timeout
-    backoff = pauses()
     before: State | None = None
     if options.timeout is not None and host.herald is not None:  # without it, systemd's own limit holds
         host.herald.progress(service.name, f"waiting until it is {options.goal}", deadline)
@@ -63,7 +63,7 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
             looked = now()
             located = _locate(service, host)
             try:
-                look = _look(service, host, located, options.goal, backoff)
+                look = _look(service, host, located, options.goal, partial(pause_after, began, looked))
                 if look.reached or now() >= deadline:
                     return _result(service, options, located, look, before, began)
                 if options.goal != "stopped" and not located.mains:
@@ -90,21 +90,21 @@ def _locate(service: Service, host: Host) -> Located:
     return located
 
 
-def _look(service: Service, host: Host, located: Located, goal: Goal, backoff: Iterator[float]) -> _Look:
+def _look(service: Service, host: Host, located: Located, goal: Goal, pause: Callable[[], float]) -> _Look:
     mains = located.mains
     if located.record is not None and located.record.forking and _is_being_started(service, host):
-        return _Look(False, next(backoff), "is being started")
+        return _Look(False, pause(), "is being started")
     if goal == "stopped":
         return _Look(not mains, why=f"is still running, pid {', '.join(str(main.pid) for main in mains)}")
     if not mains:
         return _Look(False, _LOOK_EVERY, "is not running")
     if is_gated(mains[0].pid):
-        return _Look(False, next(backoff), "is being started")
-    return _Look(True) if goal == "running" else _look_whether_ready(service, host, located, mains[0], backoff)
+        return _Look(False, pause(), "is being started")
+    return _Look(True) if goal == "running" else _look_whether_ready(service, host, located, mains[0], pause)
 
 
 def _look_whether_ready(
-    service: Service, host: Host, located: Located, main: Handle, backoff: Iterator[float]
+    service: Service, host: Host, located: Located, main: Handle, pause: Callable[[], float]
 ) -> _Look:
     if main.is_stopped:
         return _Look(False, _LOOK_EVERY, f"is paused, pid {main.pid}")
@@ -115,7 +115,7 @@ def _look_whether_ready(
         what = f"is running, but ctl has not seen it start: whether it is ready ({service.readiness}) is not known"
         raise CtlError("not_ready", what, where=f"{service.file}, ready")
     if answer is None or ready.tcp is not None or ready.http is not None:
-        again = next(backoff)
+        again = pause()
     elif ready.command is not None or ready.log is not None or service.notifies:
         again = _FOREVER  # who starts it updates its record
     else:
