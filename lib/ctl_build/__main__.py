@@ -30,7 +30,11 @@ def docs(
     """Make conf/man/ctl.1 and the verbs' pages in README.md from their docstrings."""
     from ctl_build.docs import outdated, write_documents
 
-    stale = outdated(ROOT) if check else write_documents(ROOT)
+    try:
+        stale = outdated(ROOT) if check else write_documents(ROOT)
+    except (OSError, ValueError) as error:
+        print(f"build: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     for file in stale:
         print(f"{file.relative_to(ROOT)}: {'not current: bin/build docs' if check else 'written'}")
     raise typer.Exit(int(check and bool(stale)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from typer.main import get_command
 
@@ -28,9 +29,12 @@ class Chapter(NamedTuple):
     shared: list[Option]  # those of every verb that it takes, too
 
 
+@cache
 def chapters() -> list[Chapter]:
     """One for each verb, in the order of --help."""
-    return [_chapter(verb) for verb in VERBS]
+    command: Any = get_command(command_line([]))
+    above = command.make_context("ctl", [], resilient_parsing=True)
+    return [_chapter(verb, command.commands[verb], above) for verb in VERBS]
 
 
 def shared_options() -> list[Option]:
@@ -38,10 +42,7 @@ def shared_options() -> list[Option]:
     return max((chapter.shared for chapter in chapters()), key=len)
 
 
-def _chapter(verb: str) -> Chapter:
-    command = get_command(command_line([]))
-    above = command.make_context("ctl", [], resilient_parsing=True)
-    own = command.commands[verb]  # type: ignore[attr-defined]
+def _chapter(verb: str, own: Any, above: Any) -> Chapter:
     context = own.make_context(verb, [], parent=above, resilient_parsing=True)
     options: list[Option] = []
     shared: list[Option] = []
@@ -56,4 +57,11 @@ def _chapter(verb: str) -> Chapter:
         else:
             (shared if set(parameter.opts) & set(OF_EVERY_VERB) else options).append(option)
     usage = " ".join(["ctl", verb, *(piece.strip("{}") for piece in own.collect_usage_pieces(context))])
-    return Chapter(verb, usage, page_of(own.callback.__doc__), arguments, options, shared)
+    return Chapter(verb, usage, _page_of(verb, own.callback.__doc__), arguments, options, shared)
+
+
+def _page_of(verb: str, docstring: str | None) -> Page:
+    try:
+        return page_of(docstring)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"the exit codes in the docstring of {verb} cannot be read: {error}") from None

@@ -8,6 +8,7 @@ from typing import Final
 from ctl_build.manual import Chapter, Option, chapters, shared_options
 
 BEGIN: Final = "<!-- The pages of the verbs, made by `bin/build docs` from their docstrings. -->"
+_BAR: Final = "\\|"  # also within code it would end the cell
 END: Final = "<!-- The end of the pages. -->"
 
 
@@ -44,7 +45,8 @@ def _table(title: str, rows: Iterable[Option], *, code: bool = True) -> Iterator
     yield f"| {title} | |"
     yield "| --- | --- |"
     for written, meaning in rows:
-        yield f"| {f'`{written}`' if code else written} | {_escaped(meaning)} |"
+        cell = f"`{written.replace('|', _BAR)}`" if code else written
+        yield f"| {cell} | {_escaped(meaning)} |"
 
 
 def _escaped(text: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Container
 from pathlib import Path
 from textwrap import indent
@@ -16,6 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from support.ansible import COLLECTION, TIMEOUT, VENV, settings
+from support.sandbox import ROOT
 
 MODULES = ("service", "service_info")
 SANITY = Path(sysconfig.get_path("purelib")) / "ansible_test" / "_util" / "controller" / "sanity"
@@ -63,6 +65,11 @@ def documented(workshop: Workshop) -> dict[str, Any]:
     names = [f"ctl.services.{name}" for name in MODULES]
     known: dict[str, Any] = json.loads(workshop.run(VENV / "ansible-doc", "--json", "-t", "module", *names))
     return known
+
+
+def test_it_has_the_version_of_the_ctl_that_it_comes_with() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert yaml.safe_load((COLLECTION / "galaxy.yml").read_text(encoding="utf-8"))["version"] == project["version"]
 
 
 def test_ansible_doc_shows_it_whole(documented: dict[str, Any]) -> None:

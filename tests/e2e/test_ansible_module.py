@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from support import proc
-from support.ansible import Playbooks, install, task
-from support.sandbox import Sandbox
+from support.ansible import Playbooks, Played, documented_keys, install, task
+from support.sandbox import CTL, Sandbox
 from support.waiting import wait_file, wait_gone
 
 LOGGED = {"log": r"^ready \(pid"}
@@ -33,6 +33,11 @@ def playbooks(sandbox: Sandbox, collections: Path) -> Playbooks:
 
 def changed(results: dict[str, Any]) -> set[str]:
     return {name for name, result in results.items() if result["changed"]}
+
+
+def keys(played: Played) -> set[str]:
+    """Those of the results of all services."""
+    return {key for told in played.results.values() for one in told.get("services", {}).values() for key in one}
 
 
 def events(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -64,6 +69,7 @@ def test_each_state_is_reached_once(sandbox: Sandbox, playbooks: Playbooks) -> N
             task("reload", name="web", state="reloaded"),
             task("pause", name="web", state="paused"),
             task("pause again", name="web", state="paused"),
+            task("start what is paused", name="web", state="started"),
             task("resume", name="web", state="resumed"),
             task("resume again", name="web", state="resumed"),
             task("restart", name="web", state="restarted"),
@@ -84,6 +90,7 @@ def test_each_state_is_reached_once(sandbox: Sandbox, playbooks: Playbooks) -> N
     assert played["start"]["diff"] == {"before": {"web": "stopped"}, "after": {"web": "ready"}}
     assert played["start again"]["diff"] == {"before": {"web": "running"}, "after": {"web": "running"}}
     assert played["start again"]["services"]["web"]["pid"] == started["pid"]
+    assert played["start what is paused"]["warnings"] == ["web: it is paused; ctl resume web lets it go on"]
     assert not sandbox.running("web")
     # What Ansible and its module had open, the service has not: its pipes would keep the task from ending.
     assert json.loads(wait_file(sandbox.tmp / "inherited"))["fds"].keys() == {"0", "1", "2"}
@@ -127,6 +134,7 @@ def test_check_mode_foresees_and_touches_nothing(sandbox: Sandbox, playbooks: Pl
     assert "/nowhere/ctl" in played["call no ctl"]["warnings"][0]
     assert (sandbox.running("db"), sandbox.running("web"), events(sandbox)) == ([pid], [], before)
     assert proc.state(pid) != "T"
+    assert keys(played) <= documented_keys("service")
     assert sandbox.record("old").exists()
 
 
@@ -199,6 +207,7 @@ def test_lists_templates_all_and_the_options(sandbox: Sandbox, playbooks: Playbo
     assert played["grace"]["services"]["deaf"]["reason"] == "escalated"
     assert changed(played.results) == {"start", "grace", "pause", "pause again", "rolling", "stop all"}
     assert played["pause"]["services"]["worker@1"]["paused_until"]
+    assert keys(played) <= documented_keys("service")
     assert [result["reason"] for result in played["rolling"]["services"].values()] == [
         "started",
         "not_ready",
@@ -236,6 +245,8 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
             task("all", module="service_info"),
             task("one", module="service_info", name="web", explain=True),
             task("stopped", module="service_info", name="db"),
+            task("by PATH", module="service_info", name="db", executable="{{ omit }}")
+            | {"environment": {"PATH": f"{CTL.parent}:/usr/bin:/bin"}},
             task("none", module="service_info", name=[]),
             task("unknown", module="service_info", name=["web", "wbe"], expect_failure=True),
         ],
@@ -248,7 +259,9 @@ def test_looking(sandbox: Sandbox, playbooks: Playbooks) -> None:
     assert played["one"]["services"]["web"]["pid"] == sandbox.pid("web")
     assert played["one"]["explanations"]["web"]["plans"]["stop"]["steps"]
     assert (played["stopped"]["services"]["db"]["state"], played["stopped"]["rc"]) == ("stopped", 3)
+    assert played["by PATH"]["cmd"][0] == str(CTL)
     assert played["none"]["services"] == {}
     assert (played["unknown"]["failed"], played["unknown"]["reason"]) == (True, "unknown_target")
     assert not changed(played.results)
+    assert keys(played) == documented_keys("service_info")
     assert events(sandbox) == before

@@ -16,6 +16,7 @@ import pytest
 
 from ctl_build.single import archive
 from support import proc
+from support.pty import Terminal
 from support.reaper import MARK, PATH
 from support.requires import requires_mounts
 from support.sandbox import PLAIN_UID, ROOT, Sandbox
@@ -84,7 +85,8 @@ def test_root_without_a_home_runs_the_demo(elsewhere: Elsewhere) -> None:
     shutil.rmtree(elsewhere.cache / "ctl")
     assert "killed" in elsewhere.ctl("kill", "demo")
     (place,) = elsewhere.unpacked()
-    assert place.parent.stat().st_mode & 0o777 == 0o700
+    assert place.parent.stat().st_mode & 0o777 == 0o755, "who has no home may use it, too"
+    assert elsewhere.run("--version", user=PLAIN_UID).returncode == 0
 
 
 def test_another_user_unpacks_it_in_their_home(elsewhere: Elsewhere, plain_sandbox: Sandbox) -> None:
@@ -126,11 +128,39 @@ def test_a_unit_that_may_not_write_where_it_is_unpacked(sandbox: Sandbox, built:
         assert host.properties("packed")["Result"] == "success"
 
 
+def test_what_rich_shows_on_a_terminal_is_packed(sandbox: Sandbox, built: Path) -> None:
+    """Without what it would need for other things: see archive.py."""
+    for name in ("gateway", "engine"):
+        sandbox.service(name, "polite")
+    env = sandbox.environment({"CTL_CACHE_DIR": str(sandbox.home / "cache")})
+    for arguments in (
+        ["status"],
+        ["status", "gateway"],
+        ["restart", "gateway"],
+        ["stop", "--yes"],
+        ["explain", "engine"],
+    ):
+        with Terminal(sandbox.reaper, [built, *arguments], env) as terminal:
+            assert terminal.wait() in {0, 3}, terminal.screen
+            assert "ctl itself" not in terminal.screen
+
+
 def test_many_first_runs_at_a_time(elsewhere: Elsewhere) -> None:
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(lambda _: elsewhere.run("--version"), range(6)))
     assert {(done.returncode, done.stderr) for done in runs} == {(0, "")}
     assert len(elsewhere.unpacked()) == 1, "and nothing is left of those that were not the first"
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_the_umask_of_the_first_run_does_not_matter(elsewhere: Elsewhere, umask: str) -> None:
+    """ctl itself refuses a definition that others may write to, and other users are to read what root has unpacked."""
+    chosen = elsewhere.cache / "a" / "ctl"
+    script = f'umask {umask}; exec "$0" status --run-dir {elsewhere.sandbox.run_dir}'
+    env = {"PATH": PATH, "CTL_CACHE_DIR": str(chosen), "CTL_CONF": ""}
+    subprocess.run(["/bin/sh", "-c", script, elsewhere.file], env=env, check=True, capture_output=True)
+    modes = {path.stat().st_mode & 0o777 for path in (chosen, *chosen.glob("*/ctl/_conf/services/*"))}
+    assert modes == {0o755, 0o644}
 
 
 def test_what_a_killed_first_run_has_left_is_removed_one_day(elsewhere: Elsewhere) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 from support.sandbox import CTL, ROOT, Sandbox
 
@@ -35,7 +39,9 @@ def settings(home: Path, collections: Path) -> dict[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "0",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
         "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "ANSIBLE_PYTHON_INTERPRETER": os.path.realpath(
+            sys.executable
+        ),  # the host's own: nothing of ctl's venv is in it
     }
 
 
@@ -89,6 +95,17 @@ def task(name: str, /, *, module: str = "service", expect_failure: bool = False,
     """One task of the collection."""
     one: Told = {"name": name, f"ctl.services.{module}": parameters}
     return one | ({"ignore_errors": True} if expect_failure else {})
+
+
+def documented_keys(module: str) -> set[str]:
+    """The keys of a service's result that the module's RETURN tells of."""
+    source = (COLLECTION / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8")
+    (text,) = (
+        ast.literal_eval(statement.value)
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "RETURN"
+    )
+    return set(yaml.safe_load(text)["services"]["contains"])
 
 
 def install(where: Path) -> Path:

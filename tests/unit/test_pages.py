@@ -30,6 +30,11 @@ def test_what_is_made_of_the_docstrings_is_current(file: str) -> None:
     assert path.read_text(encoding="utf-8") == documents(ROOT)[path], f"{file} is not current: bin/build docs makes it"
 
 
+def test_the_command_that_makes_them_agrees() -> None:
+    done = subprocess.run([ROOT / "bin/build", "docs", "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS.values(), ids=VERBS)
 def test_a_page_has_all_its_parts(chapter: Chapter) -> None:
     assert chapter.usage.startswith(f"ctl {chapter.verb} [OPTIONS]")

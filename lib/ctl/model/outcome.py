@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ctl.model.errors import CtlError, Reason
+from ctl.model.supervisor import Supervisor
 
 State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
 ClaimVerdict = Literal["holds", "stale", "refused", "unknown"]
@@ -95,6 +96,7 @@ class Result(msgspec.Struct, kw_only=True):
     claims: list[Claim] = []
     plan: Plan | UnsetType = UNSET
     paused_until: str | UnsetType = UNSET  # RFC 3339: when a pause is over by itself
+    supervisor: Supervisor | UnsetType = UNSET  # who else has the process in their care
     exit_code: int = 0  # follows from the reason, unless a signal interrupted ctl
 
     def fail(self, error: CtlError) -> None:

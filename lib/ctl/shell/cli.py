@@ -19,7 +19,7 @@ from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 # Each is a function of that name in ctl.shell.commands.
 VERBS = (
     "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
-    "events", "check", "completion",
+    "events", "check", "doctor", "completion",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from ctl.verbs.holding import WITHIN, Options, await_all, forget, on_main, pids_
 from ctl.verbs.locate import Located
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import command_program, state_before
+from ctl.verbs.supervision import Supervision
 
 
 class PauseOptions(Options, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ def pause(service: Service, host: Host, options: PauseOptions) -> Result:
 
 def _pause(service: Service, host: Host, options: PauseOptions, located: Located, result: Result) -> None:
     members = members_of(located, service, host)
+    supervision = Supervision(service.name, located.mains)
     try:
         everyone = [*located.mains, *members.refresh(to_the_last=True)]
         already = not members.gave_up and all(handle.is_stopped for handle in everyone)
@@ -59,6 +61,7 @@ def _pause(service: Service, host: Host, options: PauseOptions, located: Located
         else:
             _drain(service, host, located, result)
             _hold(service, host, options, located, members, result)
+        supervision.tell_pause(result)
     finally:
         members.close()
 

@@ -36,6 +36,7 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         signals=stopped.signals,
         errors=[*stopped.errors, *started.errors],
         claims=stopped.claims,
+        supervisor=stopped.supervisor,
     )
     if started.ok and not stopped.ok:
         both.ok, both.reason, both.exit_code = False, stopped.reason, stopped.exit_code

@@ -25,6 +25,8 @@ from ctl_build.single.unpack import PACKED
 _NAME: Final = "ctl"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip file knows
 _OF_ONE_INSTALLATION: Final = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "entry_points.txt"}
+# What rich colours source code and renders Markdown with, which ctl has it do nowhere: half of what would be packed.
+_NEVER_IMPORTED: Final = {"markdown-it-py", "mdurl", "pygments"}
 _HERE: Final = Path(__file__).parent
 
 
@@ -91,7 +93,9 @@ def _needed() -> dict[str, str]:
         for text in metadata.requires(left.pop()) or ():
             requirement = Requirement(text)
             name = canonicalize_name(requirement.name)
-            if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            if name not in {*found, *_NEVER_IMPORTED} and (
+                requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            ):
                 found[name] = metadata.version(name)
                 left.append(name)
     return found

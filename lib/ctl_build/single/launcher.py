@@ -13,6 +13,7 @@ BUILD = "@BUILD@"  # ctl's version and a checksum of all that is packed: the nam
 DIGEST = "@DIGEST@"
 PYTHON = "@PYTHON@"
 SUFFIX = "@SUFFIX@"  # of compiled modules: it tells Python's version, the processor and the C library
+OF_ROOT = "/var/cache/ctl"
 
 # Until ctl has begun something, Ctrl-C ends it as it ends any program, and not with a trace of what was being imported.
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
@@ -56,8 +57,8 @@ def unpack_in_a_place() -> str:
 
 
 def unpacked() -> str | None:
-    """The directory that holds this build, None where there is none yet."""
-    for place in places():
+    """The directory that holds this build, None where there is none yet. What root has unpacked serves all."""
+    for place in (*places(), OF_ROOT):
         found = f"{place}/{BUILD}"
         if is_ours(place) and os.path.isdir(found):
             return found
@@ -70,31 +71,34 @@ def places() -> list[str]:
     if chosen:
         return [os.path.abspath(chosen)]
     if os.geteuid() == 0:
-        return ["/var/cache/ctl"]
+        return [OF_ROOT]
     given = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")
     return [f"{place}/ctl" for place in given if os.path.isabs(place)]
 
 
 def is_ours(place: str) -> bool:
-    """Whether nobody else can have put there what is about to be executed; as root, nor into a directory above it."""
-    uid, place = os.geteuid(), os.path.realpath(place)
+    """Whether nobody but this user and root can have put there what is about to be executed.
+
+    Where that is root's, nor can anybody have put another directory in its place.
+    """
+    place = os.path.realpath(place)
     try:
-        if not is_safe(os.lstat(place), uid):
+        found = os.lstat(place)
+        if found.st_uid not in {0, os.geteuid()} or is_open(found):
             return False
-        while uid == 0 and place != "/":
+        while found.st_uid == 0 and place != "/":
             place = os.path.dirname(place)
             above = os.lstat(place)
-            if not is_safe(above, uid) and not (above.st_uid == 0 and above.st_mode & 0o1000):  # sticky, as /tmp is
+            if above.st_uid != 0 or (is_open(above) and not above.st_mode & 0o1000):  # sticky, as /tmp is
                 return False
     except OSError:
         return False
     return True
 
 
-def is_safe(found: os.stat_result, uid: int) -> bool:
-    """Whether it is the user's, and no other may write to it; the group root is root alone."""
-    others = 0o002 if found.st_gid == uid == 0 else 0o022
-    return found.st_uid == uid and not found.st_mode & others
+def is_open(found: os.stat_result) -> bool:
+    """Whether others than its owner may write to it; the group root is root alone."""
+    return bool(found.st_mode & (0o002 if found.st_gid == 0 else 0o022))
 
 
 if __name__ == "__main__":

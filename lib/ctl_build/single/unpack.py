@@ -42,18 +42,27 @@ def unpack(archive: str, build: str, digest: str, places: Sequence[str], is_ours
 
 
 def _unpack(content: bytes, place: Path, build: str, is_ours: Callable[[str], bool]) -> str:
+    before = os.umask(0o022)  # ctl believes no definition that others may write to
+    try:
+        return _unpack_there(content, place, place / build, is_ours)
+    finally:
+        os.umask(before)
+
+
+def _unpack_there(content: bytes, place: Path, target: Path, is_ours: Callable[[str], bool]) -> str:
     place.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        place.mkdir(mode=0o700)
+        place.mkdir(mode=_mode())
     if not is_ours(str(place)):
         raise CannotUnpack(f"it, or what is above it, can be written by others ({_described(place)})")
     if os.statvfs(place).f_flag & os.ST_NOEXEC:
         raise CannotUnpack("it is on a file system that is mounted noexec")
-    target = place / build
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place))
     _remove_given_up(unfinished)
     try:
-        _extract(content, unfinished)
+        with zipfile.ZipFile(BytesIO(content)) as packed:
+            packed.extractall(unfinished)
+        unfinished.chmod(_mode())
         _sync(unfinished)
         unfinished.rename(target)
     except OSError:
@@ -64,6 +73,11 @@ def _unpack(content: bytes, place: Path, build: str, is_ours: Callable[[str], bo
     return str(target)
 
 
+def _mode() -> int:
+    """Of directories: what root has unpacked, others may read."""
+    return 0o755 if os.geteuid() == 0 else 0o700
+
+
 def _remove_given_up(unfinished: Path) -> None:
     """What was begun an hour before `unfinished` or earlier: whoever did has been killed."""
     began = unfinished.stat().st_mtime
@@ -71,15 +85,6 @@ def _remove_given_up(unfinished: Path) -> None:
         with contextlib.suppress(OSError):
             if began - other.stat().st_mtime > _GIVEN_UP:
                 shutil.rmtree(other)
-
-
-def _extract(content: bytes, directory: Path) -> None:
-    before = os.umask(0o022)  # ctl believes no definition that others may write to
-    try:
-        with zipfile.ZipFile(BytesIO(content)) as packed:
-            packed.extractall(directory)
-    finally:
-        os.umask(before)
 
 
 def _sync(directory: Path) -> None:

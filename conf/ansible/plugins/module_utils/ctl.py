@@ -37,6 +37,7 @@ class Answer:
 
     @property
     def ok(self):
+        """Whether all of it was done, or was so already."""
         return self.document["ok"]
 
     @property

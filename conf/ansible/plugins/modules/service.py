@@ -188,8 +188,26 @@ services:
       type: list
       elements: dict
     plan:
-      description: In check mode, the steps that would be taken, for how long at most, and the state after them.
+      description: In check mode, what would be done. Left out where a start would do nothing.
       type: dict
+      contains:
+        steps:
+          description: The steps, in words; without one, nothing would be changed.
+          type: list
+          elements: str
+        processes:
+          description: The processes that would be signalled.
+          type: list
+          elements: dict
+        longest_s:
+          description: Seconds that it could take, V(null) where there is no limit.
+          type: float
+        after:
+          description: The state after it.
+          type: str
+    paused_until:
+      description: When a pause is over by itself, as in RFC 3339.
+      type: str
     exit_code:
       description: That of ctl, had this service been the only one.
       type: int

@@ -31,7 +31,7 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False, 
 
     Exit codes:
         0: no errors
-        2, 4
+        1, 2, 4
         5: unknown target
         6: there is an error
         130, 143, 199

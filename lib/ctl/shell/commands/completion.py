@@ -22,6 +22,7 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
 
     Exit codes:
         0: printed
+        1: it cannot be written
         2, 199
 
     Examples:

@@ -17,7 +17,7 @@ def run(session: Session, target: Target, dry_run: DryRun = False, lock_timeout:
     status are then those of the service.
 
     Exit codes:
-        0: that of the service, as every other from then on; these are of what goes wrong before
+        0: that of the service, once this process has become it; the others tell what went wrong before
         1: it runs already, or for another reason
         2, 4, 5, 6, 130, 143, 152, 153, 199
 
