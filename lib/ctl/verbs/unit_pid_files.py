@@ -20,7 +20,7 @@ from ctl.system.supervisor import unit_of
 
 
 def check_unit_pid_file(unit: Unit, run_dir: Path) -> Iterator[Finding]:
-    """What of its PIDFile= systemd will not believe, as far as it can be seen now. ctl itself makes the run directory."""
+    """What of its PIDFile= systemd will not believe, as far as can be seen now. ctl itself makes the run directory."""
     if not unit.pid_file:
         return
     file = Path(unit.pid_file)
