@@ -16,7 +16,7 @@ from support.sandbox import CTL, ROOT, Json, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("doctor")]
 
 
 class Ward:
