@@ -295,6 +295,22 @@ def test_systemds_own_helper_is_no_process_of_the_service(host: SystemdHost, pro
     assert [line for line in journal.splitlines() if " to pid " in line and f"pid {main} " not in line] == []
 
 
+def test_what_the_service_has_put_into_another_unit_is_not_of_its_own(host: SystemdHost, programs: Programs) -> None:
+    """As sshd does with a login: it descends from the main process, and systemd would not end it either."""
+    guest = "guest.scope"
+    define(host, "hosting", stop={"schedule": "KILL/5", "kill_mode": "tree"})
+    script = f"systemd-run --scope --unit={guest} sleep 600 & sleep 600 & exec {command(programs, 'recorder')}"
+    service = unit(host, "hosting", ExecStart=f"/bin/sh -c '{script}'", ExecStop=f"{CTL} stop --verbose hosting")
+    start(host, service)
+    wait_until(lambda: len(host.processes(guest)) == 1 and len(host.processes(service)) == 2, "each is in its unit")
+    (main_and_child, others) = host.processes(service), host.processes(guest)
+    host.systemctl("stop", service)
+    assert (state(host, service), host.processes(guest)) == (INACTIVE, others)
+    journal = host.journal(service)
+    assert all(f"KILL to pid {pid}" in journal for pid in main_and_child), journal
+    host.systemctl("stop", guest)
+
+
 def test_a_unit_that_delegates_its_control_group(host: SystemdHost, programs: Programs) -> None:
     """systemd puts the control processes into a group of their own there."""
     define(host, "delegating", stop={"schedule": "TERM/0.2/KILL/5"})
