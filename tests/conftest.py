@@ -83,8 +83,8 @@ def public_dir() -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
+@contextmanager
+def held_port() -> Iterator[int]:
     """A port on which nobody listens, and which no other test is given: it is bound, and shared with SO_REUSEADDR.
 
     Servers set that option, so one that a test starts may listen on it, socket(7).
@@ -93,6 +93,20 @@ def port() -> Iterator[int]:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port for a server of this test."""
+    with held_port() as port:
+        yield port
+
+
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    """Two of them."""
+    with held_port() as one, held_port() as other:
+        yield [one, other]
 
 
 @pytest.fixture(scope="session")

@@ -23,17 +23,18 @@ def _find_packages() -> None:
     sys.path[:0] = [f"{root}/lib", f"{root}/.venv/lib/python{version.major}.{version.minor}/site-packages"]
 
 
-def _run() -> int:
+def launch() -> None:
+    """Run ctl on sys.argv, and end this process with its exit status: does not return."""
     from ctl.shell.cli import main
 
     gc.freeze()
     gc.enable()
-    return main()
+    code = main()
+    # Tearing the interpreter down takes longer than most verbs, and would wait for a thread that hangs in a probe.
+    os._exit(code)
 
 
 if __name__ == "__main__":
     if sys.executable.endswith(_VENV_PYTHON) and sys.flags.no_site:
         _find_packages()
-    code = _run()
-    # Tearing the interpreter down takes longer than most verbs, and would wait for a thread that hangs in a probe.
-    os._exit(code)
+    launch()

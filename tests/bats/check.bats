@@ -25,6 +25,35 @@ plain() {
   assert_output '3 definitions, no errors'
 }
 
+@test "a file is checked in the place of the definition that it is to replace" {
+  plain web
+  define_raw api <<<'stop.pid_file = "/run/api.pid"'
+  echo 'stop.pid_file = "/run/web.pid"' >"$SANDBOX/proposed"
+  run ctl check web --file "$SANDBOX/proposed"
+  assert_success
+  assert_output '1 definition, no errors'
+  run ctl check new@ --file "$SANDBOX/proposed"
+  assert_failure 6
+  assert_output --partial "new@: stop.pid_file: /run/web.pid would be that of every instance; put {instance} into it ($SANDBOX/proposed)"
+
+  echo 'stop.pid_file = "/run/api.pid"' >"$SANDBOX/proposed"
+  run ctl check web --file "$SANDBOX/proposed"
+  assert_failure 6
+  assert_output "ctl: web: stop.pid_file: /run/api.pid is also that of api; each service needs its own ($SANDBOX/proposed)"
+  run ctl check api --file "$SANDBOX/proposed"
+  assert_success
+
+  run ctl check web --file "$SANDBOX/none"
+  assert_failure 6
+  assert_output "ctl: web: there is no such file ($SANDBOX/none)"
+  run ctl check web@1 --file "$SANDBOX/proposed"
+  assert_failure 5
+  run ctl check --file "$SANDBOX/proposed"
+  assert_failure 2
+  run ctl check
+  assert_success
+}
+
 @test "every error of every file is told at once, with file and key" {
   local services=$CONF/services
   printf 'rundir = "/x"\nlog_dir = 3\n' >"$CONF/ctl.toml"

@@ -165,7 +165,7 @@ TABLE
   run --separate-stderr ctl --help
   assert_success
   assert_equal "$stderr" ''
-  for word in start run stop kill restart status '  *2 usage' 150 151 152 153 199; do
+  for word in start run stop kill restart status '  2    usage' 150 151 152 153 199; do
     assert_output --regexp "$word"
   done
   top=$output
@@ -180,6 +180,8 @@ TABLE
     assert_equal "$stderr" ''
     assert_line --index 0 --regexp "^Usage: ctl $verb .*TARGET"
     for option in --conf --run-dir --json --quiet --verbose; do assert_output --partial -- "$option"; done
+    assert_line 'Exit codes:'
+    assert_line 'Examples:'
   done
   for verb in start stop kill restart; do
     run ctl "$verb" --help

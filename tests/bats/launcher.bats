@@ -162,6 +162,13 @@ ctl_of_path() { command ctl --version; }
   assert_success
   assert_output --regexp '^demo +stopped +- '
   assert_exist "$(echo installed/lib/python3*/site-packages/ctl/_conf/examples/redis.toml)"
+  run "$SANDBOX/installed/bin/ctl" completion bash
+  assert_output "$(cat installed/share/bash-completion/completions/ctl)"
+  run "$SANDBOX/installed/bin/ctl" completion zsh
+  assert_output "$(cat installed/share/zsh/site-functions/_ctl)"
+  run "$SANDBOX/installed/bin/ctl" completion fish
+  assert_output "$(cat installed/share/fish/vendor_completions.d/ctl.fish)"
+  assert_equal "$(cat installed/share/man/man1/ctl.1)" "$(cat "$ROOT/conf/man/ctl.1")"
 
   printf 'log_dir = "%s"\n' "$LOG" >"$(echo installed/lib/python3*/site-packages/ctl/_conf)/ctl.toml"
   run installed start demo

@@ -258,6 +258,17 @@ TOML
   assert_equal "$(ls -A "$RUN")" ''
 }
 
+@test "start --dry-run of one that runs without a record says that it would be recorded, and does not" {
+  service web polite
+  ctl start web
+  pid=$(<"$RUN/web.pid")
+  rm "$RUN/web.json" "$RUN/web.pid"
+  run ctl start web --dry-run
+  assert_success
+  assert_line --index 1 "  1. record pid $pid, which runs without a record"
+  assert_file_not_exists "$RUN/web.json"
+}
+
 @test "start --dry-run of one that cannot be executed says so" {
   command_service web "$SANDBOX/none"
   run ctl start web --dry-run

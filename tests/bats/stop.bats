@@ -207,6 +207,16 @@ TOML
   assert_output "web: nothing to do"
 }
 
+@test "--dry-run of one that has crashed says that its record would be removed, and leaves it there" {
+  service web polite
+  ctl start web
+  kill -KILL "$(<"$RUN/web.pid")"
+  run --separate-stderr ctl stop web --dry-run
+  assert_success
+  assert_line --index 1 "  1. remove the stale record"
+  assert_file_exists "$RUN/web.json"
+}
+
 @test "--dry-run of a schedule without end says so" {
   ignorer web
   start web

@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import discovery, many, startup, stopping
+from bench import discovery, duels, many, startup, stopping
 from bench.pairs import Unexpected
-from bench.report import Report, as_json, as_table
+from bench.report import Report, as_json, as_markdown
 from support.programs import Programs
 from support.reaper import Reaper
 from support.sandbox import Sandbox
@@ -27,6 +27,7 @@ GROUPS: dict[str, Compare] = {
     "startup": lambda sandbox, options: startup.compare(sandbox, options.pairs),
     "stopping": lambda sandbox, options: stopping.compare(sandbox, options.pairs),
     "discovery": lambda sandbox, options: discovery.compare(sandbox, max(3, options.pairs // 3), options.processes),
+    "peers": lambda sandbox, options: duels.compare(sandbox, options.pairs),
     "many": lambda sandbox, options: many.compare(sandbox, options.pairs),
 }
 
@@ -43,7 +44,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(as_json(report, _host()) if options.json else as_table(report, _host()))
+    print(as_json(report, _host()) if options.json else as_markdown(report, _host()))
     return 0
 
 
@@ -53,8 +54,15 @@ def _measure(compare: Compare, options: argparse.Namespace) -> Report:
         root = Path(path)
         root.chmod(0o755)
         (root / "programs").mkdir()
-        with Reaper() as reaper:
+        with Reaper() as reaper, _in_memory() as run_dir:
+            (root / "run").symlink_to(run_dir)  # where fsync(2) costs what it costs in /run
             return compare(Sandbox(root, reaper, Programs(root / "programs")), options)
+
+
+def _in_memory() -> tempfile.TemporaryDirectory[str]:
+    """A directory on a tmpfs, as /run is; where this machine has none, on a disk."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(prefix="ctl-bench-", dir=memory if memory.is_dir() else "/tmp")
 
 
 def _options() -> argparse.Namespace:
@@ -65,12 +73,17 @@ def _options() -> argparse.Namespace:
         "--pairs", type=int, default=20, metavar="N", help="paired runs of each comparison; long ones get fewer (20)"
     )
     parser.add_argument(
-        "--processes", type=int, default=10000, metavar="N", help="how many there are to search (10000)"
+        "--processes",
+        type=int,
+        nargs="+",
+        default=[1000, 10000, 30000],
+        metavar="N",
+        help="how many there are to search (1000 10000 30000)",
     )
     options = parser.parse_args()
     if unknown := [group for group in options.groups if group not in GROUPS]:
         parser.error(f"no such group: {', '.join(unknown)} (valid: {', '.join(GROUPS)})")
-    if options.pairs < 1 or options.processes < 100:
+    if options.pairs < 1 or min(options.processes) < 100:
         parser.error("--pairs takes 1 or more, --processes 100 or more")
     return options
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import report
@@ -24,7 +25,7 @@ from support.sandbox import ROOT, Sandbox
 from support.waiting import wait_closed
 
 GROUP = "cold discovery"
-AIM = 0.3
+AIMS = {10000: 0.25, 30000: 0.2}  # by the number of processes
 FEWEST, MOST = 4096, 16384  # bytes of argv
 FOREST_USER = "12345"  # whose are one in ten, those whose number ends in 0
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -32,7 +33,12 @@ GATEWAY = "org.example.gateway.Server"
 PATIENCE = 900.0  # seconds, for all of it
 
 
-def compare(sandbox: Sandbox, pairs: int, processes: int) -> Report:
+def compare(sandbox: Sandbox, pairs: int, sizes: Sequence[int]) -> Report:
+    """One group for each number of processes."""
+    return sum((_among(sandbox, pairs, processes) for processes in sizes), Report((), ()))
+
+
+def _among(sandbox: Sandbox, pairs: int, processes: int) -> Report:
     group = f"{GROUP} among {processes} processes"
     if os.geteuid() != 0:
         return Report((), (Skipped(group, "all", "needs root: a pid namespace with processes of two users"),))
@@ -55,15 +61,17 @@ def in_namespace(sandbox: Sandbox, group: str, pairs: int, processes: int) -> Re
     """All comparisons, as PID 1."""
     sandbox.reaper.start(sandbox.programs("process_forest", processes, FEWEST, MOST), timeout=PATIENCE)
     shop = Workshop(group, sandbox, pairs)
-    _by_argv(shop)
-    _by_what_ctl_left(shop)
+    aim = AIMS.get(processes)
+    _by_argv(shop, aim)
+    _against_others(shop)
+    _by_what_ctl_left(shop, aim)
     _by_executable(shop)
-    _nobody(shop)
+    _nobody(shop, aim)
     _kill(shop)
     return shop.report
 
 
-def _by_argv(shop: Workshop) -> None:
+def _by_argv(shop: Workshop, aim: float | None) -> None:
     """One that is in the forest, by the part of its argv that is its own."""
     target, of_user = (rf"service\.id=svc-{number:05d}" for number in (42, 40))
     start_jvm(shop.sandbox, GATEWAY)
@@ -75,12 +83,27 @@ def _by_argv(shop: Workshop) -> None:
     ):
         shop.sandbox.define(name, {"match": match})
         own, pgrep = Command(shop.ctl("status", name)), Command(("pgrep", "-f", pattern))
-        shop.compare(f"status by {what}", own, "pgrep -f", pgrep, aim=AIM)
+        shop.compare(f"status by {what}", own, "pgrep -f", pgrep, aim=aim)
     pgrep = Command(("pgrep", "-u", FOREST_USER, "-f", of_user))
     shop.compare("status by match.cmdline and user", Command(shop.ctl("status", "user")), "pgrep -u -f", pgrep)
 
 
-def _by_what_ctl_left(shop: Workshop) -> None:
+def _against_others(shop: Workshop) -> None:
+    """The same question as people ask it without pgrep."""
+    own, pattern = Command(shop.ctl("status", "cmdline")), r"service\.id=svc-00042"
+    asked = (
+        "import psutil, sys\n"
+        "[p for p in psutil.process_iter(['cmdline']) if sys.argv[1] in ' '.join(p.info['cmdline'] or ())]"
+    )
+    for against, argv in (
+        ("pkill -0 -f", ("pkill", "-0", "-f", pattern)),
+        ("ps | grep", ("sh", "-c", 'ps -eo pid,args | grep -e "$0"', pattern)),
+        ("psutil", (str(PYTHON), "-c", asked, pattern.replace("\\", ""))),
+    ):
+        shop.compare("status by match.cmdline", own, against, Command(argv))
+
+
+def _by_what_ctl_left(shop: Workshop, aim: float | None) -> None:
     """No match rules, and the record lost: CTL_TARGET in the environment is all there is. Then with its record."""
     name = "marked"
     shop.sandbox.define(name, {"start": {"command": [idle(shop), name]}, "ready": {"settle": 0.0}})
@@ -90,7 +113,7 @@ def _by_what_ctl_left(shop: Workshop) -> None:
     for path in kept:
         path.unlink()
     own, pgrep = Command(shop.ctl("status", name)), Command(("pgrep", "-f", f"{idle(shop)} {name}"))
-    shop.compare("status by CTL_TARGET, its record lost", own, "pgrep -f", pgrep, aim=AIM)
+    shop.compare("status by CTL_TARGET, its record lost", own, "pgrep -f", pgrep, aim=aim)
     for path, content in kept.items():
         path.write_bytes(content)
     peer = Command(("start-stop-daemon", "--status", "--pidfile", str(pid_file)))
@@ -108,12 +131,12 @@ def _by_executable(shop: Workshop) -> None:
     shop.compare("status by match.executable", own, "start-stop-daemon --status --exec", peer)
 
 
-def _nobody(shop: Workshop) -> None:
+def _nobody(shop: Workshop, aim: float | None) -> None:
     nobody = "an-id-that-nobody-has"
     shop.sandbox.define("nobody", {"match": {"cmdline": nobody}})
     pgrep = Command(("pgrep", "-f", nobody), exits=(1,))
-    shop.compare("status, not running", Command(shop.ctl("status", "nobody"), exits=(3,)), "pgrep -f", pgrep, aim=AIM)
-    shop.compare("kill, not running", Command(shop.ctl("kill", "nobody")), "pgrep -f", pgrep, aim=AIM)
+    shop.compare("status, not running", Command(shop.ctl("status", "nobody"), exits=(3,)), "pgrep -f", pgrep, aim=aim)
+    shop.compare("kill, not running", Command(shop.ctl("kill", "nobody")), "pgrep -f", pgrep, aim=aim)
 
 
 def _kill(shop: Workshop) -> None:

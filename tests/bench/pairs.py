@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,10 +37,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of one run: by the clock, and of processors, which a busy machine stretches less."""
+    """One run: seconds by the clock, seconds of processors, which a busy machine stretches less, and MiB at its peak.
+
+    The last two are of the command and what it waited for, not of a daemon that it asked; 0: not measured.
+    """
 
     wall: float
-    cpu: float
+    cpu: float = 0.0
+    peak: float = 0.0
+
+
+Run = Callable[[], Took]
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,16 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median, low, high)
 
 
-def in_turn(own: Command, other: Command, count: int, environment: Mapping[str, str]) -> Pairs:
+def in_turn(own: Run, other: Run, count: int) -> Pairs:
     """`count` pairs after one that is not counted. Which of the two goes first changes from pair to pair."""
     pairs: list[tuple[Took, Took]] = []
     for number in range(count + 1):
         if number % 2:
-            second = run(other, environment)
-            first = run(own, environment)
+            second = other()
+            first = own()
         else:
-            first = run(own, environment)
-            second = run(other, environment)
+            first = own()
+            second = other()
         pairs.append((first, second))
     return Pairs(tuple(pair[0] for pair in pairs[1:]), tuple(pair[1] for pair in pairs[1:]))
 
@@ -91,23 +100,19 @@ def in_turn(own: Command, other: Command, count: int, environment: Mapping[str, 
 def run(command: Command, environment: Mapping[str, str]) -> Took:
     """Raises Unexpected where the command ends with another exit status than it should."""
     command.before()
-    used_before, began = _used_by_children(), time.perf_counter()
-    done = subprocess.run(
-        command.argv,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    took = Took(time.perf_counter() - began, _used_by_children() - used_before)
-    if done.returncode not in command.exits:
-        words = " ".join(map(str, command.argv))
-        raise Unexpected(f"{words}: exit {done.returncode}\n{done.stderr.decode(errors='replace')}")
+    with tempfile.TemporaryFile() as errors:  # a pipe would be held open by whatever daemon the command leaves behind
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            command.argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, used = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - began
+        # Until it executes the command, the child is this very process: less than that cannot be told.
+        peak = used.ru_maxrss if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else 0
+        took = Took(wall, used.ru_utime + used.ru_stime, peak / 1024)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode not in command.exits:
+            errors.seek(0)
+            words = " ".join(map(str, command.argv))
+            raise Unexpected(f"{words}: exit {child.returncode}\n{errors.read().decode(errors='replace')}")
     return took
-
-
-def _used_by_children() -> float:
-    """Processor seconds of all that was waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -26,5 +26,5 @@ def compare(sandbox: Sandbox, pairs: int) -> Report:
     ):
         argv = shop.ctl(verb, NAME)
         nothing_to_do = f"{verb} with nothing to do"
-        shop.compare(what, Command(argv, before=real), nothing_to_do, Command(argv, before=idle), unit="ms", aim=aim)
+        shop.compare(what, Command(argv, before=real), nothing_to_do, Command(argv, before=idle), unit="+ ms", aim=aim)
     return shop.report

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench.pairs import Command, Unexpected, in_turn
+from bench.pairs import Command, Run, Unexpected, in_turn, run
 from bench.report import Report, Row, Skipped, Unit, row
 from support.reaper import PATH
 from support.sandbox import CTL, ROOT, Sandbox
@@ -28,7 +28,7 @@ class Workshop:
 
     def do(self, *arguments: str) -> None:
         """ctl, not timed. Raises Unexpected."""
-        done = self.sandbox.ctl(*arguments)
+        done = self.sandbox.ctl(*arguments, timeout=300)
         if done.rc != 0:
             raise Unexpected(str(done))
 
@@ -41,20 +41,43 @@ class Workshop:
         *,
         aim: float | None = None,
         unit: Unit = "x",
+        count: int = 1,
     ) -> None:
         """Time the two and keep the row. What cannot be compared is noted, and the rest goes on."""
         program = str(other.argv[0])
         if shutil.which(program, path=PATH) is None:
             self.skip(f"{what}, against {against}", f"{program} is not installed")
             return
+        self.measure(
+            what,
+            lambda: run(own, self.environment),
+            against,
+            lambda: run(other, self.environment),
+            aim=aim,
+            unit=unit,
+            count=count,
+        )
+
+    def measure(
+        self,
+        what: str,
+        own: Run,
+        against: str,
+        other: Run,
+        *,
+        aim: float | None = None,
+        unit: Unit = "x",
+        count: int = 1,
+    ) -> None:
+        """`compare` for what is not a command from its start to its end."""
         print(f"{self.group}: {what}, against {against}", file=sys.stderr, flush=True)
         try:
-            timed = in_turn(own, other, self.pairs, self.environment)
+            timed = in_turn(own, other, self.pairs)
         except Unexpected as error:
             print(error, file=sys.stderr, flush=True)
             self.skip(f"{what}, against {against}", "something went wrong, see above")
         else:
-            self._rows.append(row(self.group, what, against, timed, aim=aim, unit=unit))
+            self._rows.append(row(self.group, what, against, timed, aim=aim, unit=unit, count=count))
 
     def skip(self, what: str, why: str) -> None:
         self._skipped.append(Skipped(self.group, what, why))

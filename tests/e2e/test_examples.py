@@ -1,7 +1,5 @@
-"""The shipped definitions with the real software: started, seen, stopped, killed, and adopted when started by hand.
-
-Only paths, ports, users, sizes and the main class are replaced, and each replacement must occur: who changes an example
-looks here.
+"""The shipped definitions, and with the real software redis and jvm: started, seen, stopped, killed, and adopted when
+started by hand. The others that run have a file each.
 """
 
 from __future__ import annotations
@@ -9,24 +7,30 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import resource
 import subprocess
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from support import proc
 from support.bystander import assert_untouched, start_bystander
+from support.examples import (
+    EXAMPLES,
+    assert_adopted,
+    assert_full_circle,
+    define,
+    open_files,
+    replaced,
+    uid_of,
+    user_of,
+)
 from support.reaper import SESSION, Process
 from support.requires import requires
 from support.sandbox import ROOT, Sandbox
 from support.waiting import wait_file, wait_until
 
-EXAMPLES = ROOT / "conf" / "examples"
 SHIPPED = sorted([*EXAMPLES.glob("*.toml"), *(ROOT / "conf" / "services").glob("*.toml")])
+RUN = frozenset("demo jvm nginx postgresql postgresql-forking redis redis-forking web@ zookeeper".split())
 CLASS = f"Gateway{SESSION}"  # of these tests alone: JVMs are told apart by their main class, on the whole machine
 GATEWAY = f"com.example.gateway.{CLASS}"
 
@@ -61,75 +65,23 @@ public class Gateway {
 """
 
 
-def replaced(text: str, replacements: Mapping[str, str]) -> str:
-    for old, new in replacements.items():
-        assert old in text, f"the example holds no {old!r} any more"
-        text = text.replace(old, new)
-    return text
-
-
-def define(sandbox: Sandbox, name: str, replacements: Mapping[str, str]) -> list[str]:
-    """The example as a service of the sandbox. Its command."""
-    path = sandbox.define(name, replaced((EXAMPLES / f"{name}.toml").read_text(encoding="utf-8"), replacements))
-    command: list[str] = tomllib.loads(path.read_text(encoding="utf-8"))["start"]["command"]
-    return command
-
-
-def open_files() -> dict[str, str]:
-    """As many as this machine allows: in a container not even root may have more."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return {"nofile = 65536": f"nofile = {min(hard, 65536) if hard >= 0 else 65536}"}
-
-
-def assert_full_circle(sandbox: Sandbox, name: str) -> None:
-    """Start, status, a second start, stop, stop, start, kill, kill."""
-    started = sandbox.ctl("start", name, "--json").expect(0)
-    assert (started.stderr, started.one["reason"], started.one["after"]) == ("", "started", "ready")
-    pid = started.one["pid"]
-    status = sandbox.ctl("status", name, "--json").expect(0).one
-    assert (status["pid"], status["state"], status["ready"]) == (pid, "ready", True)
-    assert proc.alive_for_psutil(pid)
-    again = sandbox.ctl("start", name, "--json").expect(0).one
-    assert (again["pid"], again["reason"], again["changed"]) == (pid, "already_running", False)
-
-    stopped = sandbox.ctl("stop", name, "--json").expect(0).one
-    assert (stopped["pid"], stopped["reason"], stopped["escalated"]) == (pid, "stopped", False)
-    assert not proc.alive_for_psutil(pid)
-    assert sandbox.ctl("stop", name).expect(0).stdout == f"{name}: already stopped\n"
-    sandbox.ctl("status", name).expect(3)
-
-    pid = sandbox.ctl("start", name, "--json").expect(0).one["pid"]
-    assert sandbox.ctl("kill", name, "--json").expect(0).one["reason"] == "killed"
-    assert not proc.alive_for_psutil(pid)
-    assert sandbox.ctl("kill", name).expect(0).stdout.startswith(f"{name}: already stopped")
-    assert proc.services(name) == []
-
-
-def assert_adopted(sandbox: Sandbox, name: str, pid: int) -> None:
-    """What somebody has started by hand is seen, adopted by start, and stopped."""
-    assert sandbox.ctl("status", name, "--json").expect(0).one["pid"] == pid
-    adopted = sandbox.ctl("start", name, "--json").expect(0).one
-    assert (adopted["pid"], adopted["reason"], adopted["changed"]) == (pid, "already_running", True)
-    assert sandbox.pid(name) == pid
-    stopped = sandbox.ctl("stop", name, "--json").expect(0).one
-    assert (stopped["pid"], stopped["reason"], stopped["escalated"]) == (pid, "stopped", False)
-    assert not proc.alive_for_psutil(pid)
-
-
 # -------------------------------------------------------------------------------------------------- all that is shipped
 
 
 def test_every_shipped_definition_can_be_used(sandbox: Sandbox) -> None:
     """Whether its user exists is this host's affair; all else is the definition's."""
-    assert {"demo", "redis", "redis-forking", "jvm"} <= {path.stem for path in SHIPPED}
+    names = {path.stem for path in SHIPPED}
+    assert {"demo", "redis", "redis-forking", "jvm", "web@", "kafka@"} <= names
     for path in SHIPPED:
         sandbox.define(
             path.stem, re.sub(r'^user = ".*"$', 'user = "root"', path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         )
+    checked = sandbox.ctl("check", "--json").expect(0).json["results"]
+    assert {result["target"] for result in checked if result["target"]} == names
+    assert [result["errors"] for result in checked] == [[]] * len(checked)
     result = sandbox.ctl("status", "--json").expect(0)
-    assert set(result.by_target) == {path.stem for path in SHIPPED}
-    assert [found["errors"] for found in result.by_target.values()] == [[]] * len(SHIPPED)
-    assert all(found["description"] for found in result.by_target.values())
+    assert set(result.by_target) == {name for name in names if not name.endswith("@")}
+    assert [found["errors"] for found in result.by_target.values()] == [[]] * len(result.by_target)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -137,6 +89,16 @@ def test_every_shipped_definition_explains_itself(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# "), "it begins with what it is"
     assert max(map(len, text.splitlines())) <= 130
+    assert ("\n# Not run by the tests: " in text) is (path.stem not in RUN)
+
+
+def test_readme_lists_every_example() -> None:
+    rows = re.findall(
+        r"^\| `(\S+)\.toml` \| .* \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert dict(rows) == {
+        path.stem: "run by the tests" if path.stem in RUN else "not run here" for path in EXAMPLES.glob("*.toml")
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------- redis
@@ -153,8 +115,9 @@ class Redis:
 
     def by_hand(self, command: list[str]) -> Process:
         """The same command, as somebody types it."""
-        uid = pwd.getpwnam(self.user).pw_uid if os.geteuid() == 0 else None
-        return self.sandbox.reaper.start(command, user=uid, ready=None, stdout=subprocess.DEVNULL, cwd="/")
+        return self.sandbox.reaper.start(
+            command, user=uid_of(self.user), ready=None, stdout=subprocess.DEVNULL, cwd="/"
+        )
 
     def ping(self) -> str:
         done = subprocess.run(
@@ -166,7 +129,7 @@ class Redis:
 @pytest.fixture
 def redis(sandbox: Sandbox, port: int) -> Redis:
     requires("redis-server", "redis-cli")
-    user = "redis" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    user = user_of("redis")
     data, run = sandbox.root / "data", sandbox.root / "redis-run"
     for directory in (data, run):
         directory.mkdir()

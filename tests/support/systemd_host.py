@@ -1,11 +1,13 @@
 """A throw-away host whose PID 1 is a real systemd: its own pid, mount and cgroup namespaces over this one.
 
 Every file of this machine is seen in there, what is written in there vanishes, and nothing in there is seen by the
-systemd of this machine. Directories named in `binds` are shared, under the same path.
+systemd of this machine. Directories named in `binds` are shared, under the same path. Its network is that of this
+machine, or of the network namespace `netns`, ip-netns(8).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import subprocess
@@ -21,6 +23,8 @@ from support import proc
 from support.reaper import PATH, Reaper
 from support.requires import requires_namespaces, requires_systemd
 from support.waiting import TIMEOUT, readable, wait_until
+
+_NEWNET = 0x40000000  # CLONE_NEWNET, which os knows from Python 3.12 on
 
 # Run as the first process of the new namespaces, with the shared directories as arguments. Of /dev only what every
 # program may need; never the real /dev, /run or /tmp, which systemd cleans and fills at boot.
@@ -64,12 +68,14 @@ exec env -i container=lxc PATH="$PATH" NOTIFY_SOCKET="$NOTIFY_SOCKET" /lib/syste
 class SystemdHost:
     """`with SystemdHost([ROOT, sandbox.root]) as host:`; skips where the machine cannot do it."""
 
-    def __init__(self, binds: Sequence[Path]) -> None:
+    def __init__(self, binds: Sequence[Path], *, netns: str | None = None) -> None:
         requires_systemd()
         requires_namespaces()
         self._name = f"ctl-test-{uuid.uuid4().hex[:12]}"
         self._cgroup = _cgroup_root() / self._name
         self._reaper, self._binds = Reaper(), binds
+        # `ip netns exec` would mount another /sys, and hide the cgroups.
+        self._network = Path("/run/netns", netns) if netns else Path("/proc/self/ns/net")
         self.leader = 0  # its PID 1, as this machine sees it
 
     def run(
@@ -142,14 +148,14 @@ class SystemdHost:
             os.rmdir(found[0])
 
     def _boot(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as booted:
+        with _socket_in(self._network) as booted:
             booted.bind(f"\0{self._name}")
             # unshare itself stays out of the payload's root cgroup, or that would show a process from outside.
             join = 'echo 0 >"$0/cgroup.procs"; exec unshare --cgroup sh -c "$@"'
             namespaces: list[str | Path] = ["--mount", "--propagation", "private", "--pid", "--uts", "--ipc"]
             process = self._reaper.start(
-                ["unshare", *namespaces, "--fork", "--kill-child", "sh", "-c", join, self._cgroup / "payload",
-                 _INIT, "sh", *self._binds],
+                ["nsenter", f"--net={self._network}", "unshare", *namespaces, "--fork", "--kill-child",
+                 "sh", "-c", join, self._cgroup / "payload", _INIT, "sh", *self._binds],
                 env={"NOTIFY_SOCKET": f"@{self._name}"}, ready=None, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
             wait_until(lambda: bool(proc.children(process.pid)) or not process.alive(), "unshare has forked")
@@ -165,6 +171,17 @@ class SystemdHost:
             if b"READY=1" in booted.recv(65536).split(b"\n"):
                 return
         raise AssertionError(f"systemd did not come up: {self.run('systemctl', 'list-jobs').stdout}")
+
+
+def _socket_in(network: Path) -> socket.socket:
+    """A datagram socket whose abstract name is one of that network namespace, network_namespaces(7)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with network.open("rb") as there, Path("/proc/self/ns/net").open("rb") as here:
+        try:
+            assert libc.setns(there.fileno(), _NEWNET) == 0, os.strerror(ctypes.get_errno())
+            return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        finally:
+            assert libc.setns(here.fileno(), _NEWNET) == 0, os.strerror(ctypes.get_errno())
 
 
 def _cgroup_root() -> Path:

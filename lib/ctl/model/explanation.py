@@ -9,6 +9,7 @@ import msgspec
 from ctl.model.errors import Reason
 from ctl.model.outcome import Claim, Fault, Plan, Seen, State
 from ctl.model.record import Record
+from ctl.model.supervisor import Supervisor
 from ctl.model.verdict import Verdict
 
 # Why a process is not, or may not be, a main process of the service.
@@ -32,6 +33,7 @@ Ground = Literal[
     "zombie",
     "other_pid_namespace",
     "another_user",  # by what the kernel lets us signal, where /proc does not tell
+    "login",  # it keeps a login open for systemd's user manager
     "passing",  # it came, went or changed while it was looked at
 ]
 
@@ -117,14 +119,6 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: str | None  # None where this user may not know
     pid: int
-
-
-class Supervisor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may start it again, from what /proc says, and the command that holds."""
-
-    kind: str  # systemd, runit, s6, supervisord
-    name: str | None
-    command: str
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

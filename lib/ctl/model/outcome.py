@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ctl.model.errors import CtlError, Reason
+from ctl.model.supervisor import Supervisor
 
 State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
 ClaimVerdict = Literal["holds", "stale", "refused", "unknown"]
@@ -65,11 +66,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What --dry-run answers: who, by which steps, for how long at most (None: without end)."""
+    """What --dry-run answers: who, by which steps, for how long at most (None: without end), and the state after them.
+
+    Where there is no step, nothing would be changed.
+    """
 
     steps: tuple[str, ...] = ()
     processes: tuple[Seen, ...] = ()
     longest_s: float | None = 0.0
+    after: State | None = None  # None where it would not be done
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -91,6 +96,7 @@ class Result(msgspec.Struct, kw_only=True):
     claims: list[Claim] = []
     plan: Plan | UnsetType = UNSET
     paused_until: str | UnsetType = UNSET  # RFC 3339: when a pause is over by itself
+    supervisor: Supervisor | UnsetType = UNSET  # who else has the process in their care
     exit_code: int = 0  # follows from the reason, unless a signal interrupted ctl
 
     def fail(self, error: CtlError) -> None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from ctl.model.errors import CtlError
@@ -18,7 +19,7 @@ from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
 # Each is a function of that name in ctl.shell.commands.
 VERBS = (
     "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
-    "events", "check", "completion",
+    "events", "check", "doctor", "completion",
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def main() -> int:
         return _flushed(complete(shell, VERBS, _command))
     try:
         # complete_var: without one, Typer's own completion never answers in the place of a verb.
-        code = _app(arguments)(args=arguments, prog_name="ctl", standalone_mode=False, complete_var="")
+        code = command_line(arguments)(args=arguments, prog_name="ctl", standalone_mode=False, complete_var="")
     except TyperException as error:
         code = _usage(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
@@ -43,16 +44,25 @@ def main() -> int:
     return _flushed(int(code or 0))
 
 
-def _app(arguments: list[str]) -> typer.Typer:
-    """The command line; of its verbs only the one that is called, for building them all takes longer than most do."""
+def command_line(arguments: list[str]) -> typer.Typer:
+    """Of its verbs only the one that is called, for building them all takes longer than most do; without one, all."""
+    verb = _verb(arguments)
+    group, command = (None, None) if verb and not {"-h", "--help"}.intersection(arguments) else _paged()
     app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, cls=group,
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     app.callback()(_ctl)
-    for name in [arguments[0]] if arguments and arguments[0] in VERBS else VERBS:
-        app.command(name)(_command(name))
+    for name in [verb] if verb else VERBS:
+        app.command(name, cls=command)(_command(name))
     return app
+
+
+def _paged() -> tuple[type[TyperGroup], type[TyperCommand]]:
+    """The kinds of command whose --help shows all that there is to say."""
+    from ctl.shell.pages import PagedCommand, PagedGroup
+
+    return PagedGroup, PagedCommand
 
 
 def _command(name: str) -> Callable[..., int]:
@@ -73,13 +83,7 @@ def _ctl(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Start, stop and kill services, and never signal the wrong process.
-
-    Exit status: 0 done, or already so; 1 failed; 2 usage; 4 insufficient privilege; 5 unknown target, or its program
-    is not installed; 6 bad configuration; 7 not running; 130, 143 interrupted; 150 still alive after the whole
-    schedule; 151 not ready in time, or died while starting; 152 identity unknown, mismatched or ambiguous; 153 busy;
-    199 a fault in ctl itself.
-    """
+    """Start, stop and kill services, and never signal the wrong process."""
 
 
 def _usage(error: TyperException, arguments: list[str]) -> int:

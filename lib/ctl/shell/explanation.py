@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from ctl.model.explanation import Candidate, Defined, ExplainedClaim, Explanation, Intent, Member
-from ctl.shell.render import printable
+from ctl.shell.render import printable, supervision
 from ctl.system.portrait import shortened
 
 _WIDTH = 80
@@ -130,8 +130,7 @@ def _plan(explanation: Explanation) -> Iterator[str]:
         [("lock", "nobody holds it" if held is None else f"held by ctl {held.verb or '?'}, pid {held.pid}")], 2
     )
     if (by := explanation.supervisor) is not None:
-        name = f" {by.name}" if by.name else ""
-        yield from _rows([("restarted", f"by {by.kind}{name}, if that is so set; this would hold: {by.command}")], 2)
+        yield from _rows([("supervisor", supervision(by))], 2)
 
 
 def _steps(call: str, intent: Intent) -> Iterator[str]:

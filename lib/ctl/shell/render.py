@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Claim, Fault, Plan, Result, Status
+from ctl.model.supervisor import Supervisor
 from ctl.system.portrait import shortened
 
 _WORDS = {
@@ -64,6 +65,25 @@ def result_lines(result: Result) -> list[str]:
     adopted = " (adopted)" if result.reason == "already_running" and result.changed else ""
     until = f", until {result.paused_until}" if result.paused_until else ""
     return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}{until}"]
+
+
+def undone(verb: str, result: Result) -> str | None:
+    """Who undoes what this verb has done, or would do, and the command that holds; None where nobody is known to."""
+    by = result.supervisor
+    if not by or by.restarts is False:
+        return None
+    if verb == "restart":
+        return f"{supervision(by, holds=False)}: leave it to {by.restarting_command}"
+    if verb != "pause":
+        return supervision(by)
+    return f"belongs to {by.label}, whose watchdog ends it while it is paused ({by.setting})" if by.restarts else None
+
+
+def supervision(by: Supervisor, *, holds: bool = True) -> str:
+    """In whose care it is, and the command that holds."""
+    does = {True: "which restarts it", None: "which may restart it", False: "which does not restart it"}[by.restarts]
+    why = f" ({by.setting})" if by.setting else ""
+    return f"belongs to {by.label}, {does}{why}" + (f": {by.command} holds" if holds else "")
 
 
 def status_line(status: Status, width: int) -> str:

@@ -196,10 +196,17 @@ class Session(msgspec.Struct, kw_only=True):
         changed = any(isinstance(result, Result) and result.changed for result in results)
         self._print(Document(schema=1, verb=self.verb, ok=ok, changed=changed, results=results))
 
-    def present(self, results: Sequence[msgspec.Struct], lines: Sequence[str], faults: Sequence[Fault]) -> None:
+    def present(
+        self,
+        results: Sequence[msgspec.Struct],
+        lines: Sequence[str],
+        faults: Sequence[Fault],
+        *,
+        ok: bool | None = None,
+    ) -> None:
         """One document, or the lines that a person reads. These hold the faults; else stderr does."""
         if self.as_json:
-            self.print_document(results, ok=not faults)
+            self.print_document(results, ok=not faults if ok is None else ok)
         if self.as_json or self.quiet:
             for fault in faults:
                 self.tell(render.fault_lines(fault.target or "", fault), fault.target)
@@ -226,6 +233,8 @@ class Session(msgspec.Struct, kw_only=True):
                 self._note(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s")
         for fault in result.errors:
             self.tell(render.fault_lines(result.target, fault), result.target)
+        if (undone := render.undone(self.verb, result)) is not None:
+            self._say(result.target, undone)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)

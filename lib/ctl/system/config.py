@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     run_source: str
     log_dir: Path
     service_dir: Path
+    proposed: Mapping[str, Path] = {}  # files that are to become definitions, by the name that they will have
 
     def service(self, target: Target) -> Service:
         """The definition of `target`, understood. Raises CtlError (unknown_target, bad_config)."""
-        file = self.service_dir / target.definition
-        return understand(self.raw(target), target, str(file), self.fill)
+        return understand(self.raw(target), target, str(self.file_of(target)), self.fill)
+
+    def file_of(self, target: Target) -> Path:
+        """Where its definition is read from."""
+        return self.proposed.get(target.definition) or self.service_dir / target.definition
 
     @property
     def fill(self) -> dict[str, str]:
@@ -49,7 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def raw(self, target: Target) -> dict[str, Any]:
         """The definition of `target` as parsed, not understood. Raises CtlError (unknown_target, bad_config)."""
-        file = self.service_dir / target.definition
+        file = self.file_of(target)
         return _read_toml(file, missing=lambda: self._unknown(str(target), target.definition))
 
     def definition_files(self) -> list[Path]:

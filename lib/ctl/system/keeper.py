@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ctl.model.errors import CtlError
+from ctl.system import procfs
 from ctl.system.host import Host
 from ctl.system.table import own_program
 from ctl.system.wait import now
@@ -55,6 +56,18 @@ def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
             details = tuple(said.decode(errors="backslashreplace").splitlines()) or ("it says nothing",)
             raise CtlError("failed", what, where="--for", details=details)
         yield
+
+
+def is_kept(pause: str) -> bool:
+    """Whether another ctl stands by to resume the pause with this id."""
+    for pid in procfs.pids():
+        try:
+            argv = procfs.read_argv(pid) or []
+        except procfs.Gone:
+            continue
+        if "--due" in argv and pause in argv:
+            return True
+    return False
 
 
 def stand_by() -> int:

@@ -163,7 +163,7 @@ def open_pidfd(pid: int) -> int | None:
 
 
 def identity_of(fd: int, pid: int, stat: Stat) -> Identity:
-    inode = os.fstat(fd).st_ino if _inodes_are_unique() else None
+    inode = os.fstat(fd).st_ino if inodes_are_unique() else None
     return Identity(boot_id=boot_id(), pid_ns=pid_namespace(), pid=pid, start_ticks=stat.start_ticks, pidfd_inode=inode)
 
 
@@ -211,8 +211,10 @@ def namespace_is_alive(inode: int) -> bool:
 
 
 @cache
-def _inodes_are_unique() -> bool:
-    """Since Linux 6.9 a pidfd is a file of pidfs, with an inode of its own; before, all share the anonymous one."""
+def inodes_are_unique() -> bool:
+    """Whether no two processes of this boot share a pidfd's inode.
+
+    Since Linux 6.9 a pidfd is a file of pidfs, with an inode of its own; before, all share the anonymous one."""
     pidfd, anonymous = os.pidfd_open(os.getpid()), os.eventfd(0)
     try:
         return os.fstat(pidfd).st_dev != os.fstat(anonymous).st_dev

@@ -271,16 +271,27 @@ def hides_others() -> bool:
     """Whether /proc is mounted so that it does not show us every process (hidepid=, proc(5))."""
     if os.geteuid() == 0:
         return False
-    hidden = False
-    for line in _read_list("/proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(b" - ")
-        kind, _, options = after.split(b" ", 2)
-        if before.split(b" ")[4] == b"/proc" and kind == b"proc":
-            values = dict(option.partition(b"=")[::2] for option in options.split(b","))
-            gid = values.get(b"gid")
-            trusted = gid is not None and int(gid) in {os.getegid(), *os.getgroups()}
-            hidden = values.get(b"hidepid", b"off") not in (b"0", b"off") and not trusted
-    return hidden
+    options = mount_options()
+    gid = options.get("gid")
+    trusted = gid is not None and int(gid) in {os.getegid(), *os.getgroups()}
+    return options.get("hidepid", "off") not in ("0", "off") and not trusted
+
+
+def mount_options() -> dict[str, str]:
+    """Those of the file system that is mounted on /proc, the last one where there are several."""
+    found = {}
+    for place, kind, options in mounts():
+        if (place, kind) == ("/proc", "proc"):
+            found = dict(option.partition("=")[::2] for option in options.split(","))
+    return found
+
+
+def mounts() -> Iterator[tuple[str, str, str]]:
+    """Where each file system is mounted, its kind and its own options, proc_pid_mountinfo(5)."""
+    for line in _read_list("/proc/self/mountinfo").decode(errors=NOT_UTF8).splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        yield before.split(" ")[4], kind, options
 
 
 class ProcessLook:

@@ -1,65 +1,243 @@
-"""Who may start a process again once it has ended: the systemd unit or the supervisor that /proc shows it under."""
+"""Who may start a process again once it has ended: the supervisor, unit or container that /proc shows it under.
+
+/proc is read before a process is signalled, since nothing of it is there afterwards; it costs two or three small reads.
+systemd itself is asked after that, when there is nothing left that the question could delay or fail.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from typing import Final
+import threading
+from typing import Final, NamedTuple
 
-from ctl.model.explanation import Supervisor
+import msgspec
+
+from ctl.model.supervisor import Means, Supervisor, undoing
 from ctl.system import procfs
 from ctl.system.procfs import Forbidden, Gone
+from ctl.system.sharing import Shared
+from ctl.system.wait import now
 
-_CONTAINER: Final = re.compile(r"[0-9a-f]{64}")
-_USERS_MANAGER: Final = re.compile(r"user@[0-9]+\.service")
+_HEX: Final = frozenset("0123456789abcdef")
+_ANSWERS_WITHIN: Final = 1.0  # seconds
+_ASKED: Final = ("Restart", "Type", "MainPID", "ExecMainPID", "ExecMainStartTimestampMonotonic", "WatchdogUSec")
+_RUNTIMES: Final = ("kubepods", "docker", "libpod")
+_INTERPRETERS: Final = ("python", "pypy")
 
 
-def supervisor_of(pid: int) -> Supervisor | None:
-    """The supervisor with the command that keeps the process from coming back, None where none is seen.
+class Unit(NamedTuple):
+    """A service unit of systemd."""
+
+    name: str
+    user: int | None = None  # whose own manager it belongs to; None for that of the system
+
+    @property
+    def stopped_by(self) -> str:
+        """The command."""
+        if self.user is None:
+            return f"systemctl stop {self.name}"
+        whose = "" if self.user == os.geteuid() else f" --machine={self.user}@.host"
+        return f"systemctl --user{whose} stop {self.name}"
+
+
+class Care(NamedTuple):
+    """In whose care a process was when it was looked at."""
+
+    supervisor: Supervisor
+    unit: Unit | None = None
+    pids: frozenset[int] = frozenset()  # the process, and those above it that may be the unit's main process
+    seen_at: float = 0.0  # a monotonic instant
+
+
+def care_of(pid: int, target: str) -> Care | None:
+    """In whose care the main process of `target` is, None where that is nobody's, or cannot be seen.
 
     A unit in which ctl itself runs says nothing: what ctl starts stays in the unit of whoever called it.
     """
     try:
-        unit = _unit_of(pid)
-        if unit is not None and unit != _unit_of(os.getpid()):
-            name, command = unit
-            return Supervisor(kind="systemd", name=name, command=f"{command} {name}")
-        return _parent_of(pid)
+        above, wrappers = _above(pid)
+        for parent in above:
+            if (by := _supervised_by(parent, pid)) is not None:
+                if parent != above[0]:  # only the script that waits for it is ended, and nobody starts that again
+                    by = msgspec.structs.replace(by, command=f"{by.command} && ctl stop {target}")
+                return Care(by)
+        unit = unit_of(pid)
+        if unit is not None and unit != unit_of(os.getpid()):
+            by = Supervisor(kind="systemd", name=unit.name, command=unit.stopped_by)
+            return Care(by, unit, frozenset({pid, *wrappers}), now())
+        contained = _in_container(pid)
+        return None if contained is None else Care(contained)
     except (Gone, Forbidden):
         return None
+
+
+def supervisor_of(care: Care | None, means: Means) -> Supervisor | None:
+    """Who undoes what is done to it by these means. Of a unit, systemd is asked now, for at most a second.
+
+    None where that unit only holds the process, as cron.service holds what a job has started.
+    """
+    if care is None or care.unit is None:
+        return None if care is None else care.supervisor
+    if care.unit.user not in (None, os.geteuid()):
+        return care.supervisor  # another user's manager answers only through a login
+    said = _ask(care.unit)
+    if said is None:
+        return care.supervisor
+    if not _is_main(care, said):
+        return None
+    undone, setting = undoing(said.get("Restart", "no"), said.get("WatchdogUSec", "0"), means)
+    return msgspec.structs.replace(care.supervisor, restarts=undone, setting=setting)
+
+
+def unit_of(pid: int) -> Unit | None:
+    """The innermost service unit of its control group, systemd.unit(5). Raises Gone."""
+    return next((unit for path in procfs.read_cgroups(pid) if (unit := unit_of_path(path)) is not None), None)
+
+
+def unit_of_path(path: str) -> Unit | None:
+    """The same by the path of the control group. A scope below a service, such as a login, is in no service."""
+    parts = path.split("/")
+    units = [part for part in parts if part.endswith((".service", ".scope"))]
+    if not units or not units[-1].endswith(".service") or _user_of(units[-1]) is not None:
+        return None
+    return Unit(units[-1], next((uid for part in parts if (uid := _user_of(part)) is not None), None))
 
 
 def container_of(pid: int) -> str | None:
     """The first twelve digits of the container's id as docker, podman and Kubernetes put it into the control group."""
     try:
-        found = [_CONTAINER.search(path) for path in procfs.read_cgroups(pid)]
+        found = container_of_paths(procfs.read_cgroups(pid))
     except Gone:
         return None
-    return next((match[0][:12] for match in found if match), None)
+    return None if found is None else found[1]
 
 
-def _unit_of(pid: int) -> tuple[str, str] | None:
-    """The innermost service unit of its control group, systemd.unit(5), and the command that stops such a one."""
-    path = next(iter(procfs.read_cgroups(pid)), "")
-    parts = path.split("/")
-    units = [part for part in parts if part.endswith((".service", ".scope"))]
-    if not units or not units[-1].endswith(".service") or _USERS_MANAGER.fullmatch(units[-1]):
-        return None
-    of_user = any(_USERS_MANAGER.fullmatch(part) for part in parts)
-    return units[-1], "systemctl --user stop" if of_user else "systemctl stop"
-
-
-def _parent_of(pid: int) -> Supervisor | None:
-    parent = procfs.read_stat(pid).ppid
-    if parent < 1:
-        return None
-    argv = procfs.read_argv(parent) or []
-    name = argv[1] if len(argv) > 1 else None
-    kind = procfs.read_stat(parent).comm
-    if kind == "runsv" and name:
-        return Supervisor(kind="runit", name=name, command=f"sv down {name}")
-    if kind == "s6-supervise" and name:
-        return Supervisor(kind="s6", name=name, command=f"s6-svc -d {name} (in its scan directory)")
-    if kind == "supervisord":
-        return Supervisor(kind="supervisord", name=None, command="supervisorctl stop NAME")
+def container_of_paths(paths: list[str]) -> tuple[str, str] | None:
+    """The runtime, "container" where that is none we know, and the first twelve digits of its id."""
+    for path in paths:
+        for part in reversed(path.split("/")):
+            name = part.removesuffix(".scope").rpartition("-")[2].rpartition(":")[2]
+            if len(name) == 64 and _HEX.issuperset(name):
+                runtime = next((runtime for runtime in _RUNTIMES if runtime in path), "container")
+                return {"kubepods": "kubernetes", "libpod": "podman"}.get(runtime, runtime), name[:12]
     return None
+
+
+def _in_container(pid: int) -> Supervisor | None:
+    found = container_of_paths(procfs.read_cgroups(pid))
+    if found is None or found == container_of_paths(procfs.read_cgroups(os.getpid())):
+        return None
+    runtime, name = found
+    commands = {
+        "kubernetes": "kubectl scale --replicas=0 of what it belongs to",
+        "container": f"the stop of its container runtime, for {name}",
+    }
+    return Supervisor(kind=runtime, name=name, command=commands.get(runtime, f"{runtime} stop {name}"))
+
+
+def _user_of(unit: str) -> int | None:
+    """Whose manager user@UID.service is."""
+    uid = unit.removeprefix("user@").removesuffix(".service")
+    return int(uid) if unit.startswith("user@") and uid.isdecimal() else None
+
+
+def _above(pid: int) -> tuple[list[int], list[int]]:
+    """Its parent, and while that is in the same session, also the parent of that; and which of them are in it.
+
+    A script that waits for what it has started is in the same session. A daemon that has left is on its own.
+    """
+    stat = procfs.read_stat(pid)
+    session = stat.session
+    above: list[int] = []
+    while stat.ppid > 0 and stat.ppid not in above:
+        above.append(stat.ppid)
+        stat = procfs.read_stat(stat.ppid)
+        if stat.session != session:
+            return above, above[:-1]
+    return above, above
+
+
+def _supervised_by(parent: int, pid: int) -> Supervisor | None:
+    comm = procfs.read_stat(parent).comm
+    if comm in ("runsv", "s6-supervise"):
+        if parent in procfs.parents(os.getpid()):
+            return None  # it is what called ctl, by a script such as runsv(8)'s control/t
+        name = _named_by(parent)
+        kind, stopping = ("runit", "sv down") if comm == "runsv" else ("s6", "s6-svc -d")
+        command = f"{stopping} {_directory_of(parent) or name}"
+        return Supervisor(kind=kind, name=name, command=command, restarts=True)
+    if comm == "supervisord" or comm.startswith(_INTERPRETERS):
+        argv = procfs.read_argv(parent) or []
+        if any(word.rpartition("/")[2] == "supervisord" for word in argv[:3]):
+            return _of_supervisord(argv, parent, pid)
+    return None
+
+
+def _named_by(parent: int) -> str | None:
+    argv = procfs.read_argv(parent) or []
+    return argv[1] if len(argv) > 1 else None
+
+
+def _directory_of(parent: int) -> str | None:
+    """runsv(8) and s6-supervise work in the directory of their service, and that names it wherever it is."""
+    try:
+        return os.readlink(f"/proc/{parent}/cwd")
+    except OSError:
+        return None
+
+
+def _of_supervisord(argv: list[str], parent: int, pid: int) -> Supervisor:
+    """What supervisord writes into the environment of its processes names them; autorestart= only it knows."""
+    name = procfs.read_variable(pid, "SUPERVISOR_PROCESS_NAME") or None
+    group = procfs.read_variable(pid, "SUPERVISOR_GROUP_NAME") or None
+    name = f"{group}:{name}" if name and group and group != name else name
+    file = _configuration(argv)
+    where = f" -c {os.path.join(_directory_of(parent) or '', file)}" if file else ""
+    return Supervisor(kind="supervisord", name=name, command=f"supervisorctl{where} stop {name or 'NAME'}")
+
+
+def _configuration(argv: list[str]) -> str | None:
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word in ("-c", "--configuration"):
+            return following
+        if word.startswith("--configuration="):
+            return word.partition("=")[2]
+    return None
+
+
+def _is_main(care: Care, said: dict[str, str]) -> bool:
+    """Whether it is, or hangs on, the main process, or was until another one was started in its place meanwhile."""
+    mains = {int(said.get(name) or 0) for name in ("MainPID", "ExecMainPID")}
+    if mains & care.pids:
+        return True
+    if mains == {0}:
+        return said.get("Type") == "forking"  # systemd could not tell which one it is
+    return int(said.get("ExecMainStartTimestampMonotonic") or 0) / 1e6 > care.seen_at
+
+
+_wanted: set[Unit] = set()
+_answering = threading.Lock()
+
+
+def _ask(unit: Unit) -> dict[str, str] | None:
+    """What systemd says of the unit. One question serves all threads that have one."""
+    with _answering:
+        _wanted.add(unit)
+    return _answers.get().get(unit)
+
+
+def _answer(_before: dict[Unit, dict[str, str]] | None, _thoroughly: bool) -> dict[Unit, dict[str, str]]:
+    from ctl.system import systemd
+
+    with _answering:
+        asked, managers = sorted(_wanted, key=lambda unit: unit.name), {unit.user for unit in _wanted}
+    found: dict[Unit, dict[str, str]] = {}
+    for user in managers:
+        units = [unit for unit in asked if unit.user == user]
+        shown = systemd.show([unit.name for unit in units], _ASKED, _ANSWERS_WITHIN, of_user=user is not None)
+        if shown is not None:
+            found |= {unit: {name: values[0] for name, values in shown[unit.name].items()} for unit in units}
+    return found
+
+
+_answers = Shared(_answer)

@@ -17,6 +17,7 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
+SD_PAM = "(sd-pam)"
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
@@ -115,6 +116,8 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         raise
     if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
         verdict = NO  # the kernel knows whose it is, even where /proc does not tell
+    if verdict == UNKNOWN and keeps_login_open(handle):
+        verdict = NO
     if handle.is_gone:  # then what was read may be another's
         handle.close()
         raise Gone(pid)
@@ -137,6 +140,21 @@ def exclusion(handle: Handle) -> Exclusion | None:
     return "service_manager" if procfs.is_service_manager(handle.pid) else None
 
 
+def keeps_login_open(handle: Handle) -> bool:
+    """Whether it is the helper that keeps the PAM session of systemd's user manager open, user@.service(5).
+
+    Not even its own user may read its environment, so a rule that asks for that could not be judged. In its control
+    group is systemd alone: from there nobody can have called ctl to start a service.
+    """
+    if handle.stat.comm != SD_PAM:
+        return False
+    try:
+        paths = [path.split("/") for path in procfs.read_cgroups(handle.pid)]
+    except Gone:
+        return False
+    return any(path[-1] == "init.scope" and path[-2].startswith("user@") for path in paths if len(path) > 1)
+
+
 def callers_of_ctl(rules: Rules) -> dict[int, int]:
     """Who called another ctl that these rules fit, so that `scan` leaves it out: its pid, and that of the ctl."""
     callers: dict[int, int] = {}
@@ -157,8 +175,11 @@ def _arguments_of_ctl(pid: int) -> list[str] | None:
         return argv[len(own) :]
     if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
         return argv[2:]  # the launcher, before it has become Python
-    script = next((index for index, word in enumerate(argv[:8]) if word.endswith("/ctl/__main__.py")), None)
-    return None if script is None else argv[script + 1 :]
+    for index, word in enumerate(argv[:8]):
+        # The single file says by an option of the interpreter what it is, whatever it is called.
+        if word.endswith("/ctl/__main__.py") or argv[index - 2 : index] == ["-X", "ctl"]:
+            return argv[index + 1 :]
+    return None
 
 
 def _callers_of(pid: int, arguments: list[str]) -> set[int]:

@@ -43,11 +43,16 @@ class _Definition(NamedTuple):
         return Checked(target=self.label, file=str(self.file), ok=not faults, errors=faults)
 
 
-def check(host: Host, names: Sequence[str], settings_faults: Sequence[CtlError]) -> list[Checked]:
+def check(
+    host: Host, names: Sequence[str], settings_faults: Sequence[CtlError], proposed: Path | None = None
+) -> list[Checked]:
     """The verdict on ctl.toml, and on every definition or those of `names`, also as seen beside all the others.
 
-    Raises CtlError where the service directory cannot be read.
+    With `proposed`, that file is read as the definition of the only name. Raises CtlError where it, or the service
+    directory, cannot be read.
     """
+    if proposed is not None:
+        _propose(host, names[0], proposed)
     everything = [_by_file(host, file) for file in host.config.definition_files()]
     if names:
         chosen = [_by_name(host, name) for name in dict.fromkeys(names)]
@@ -59,6 +64,17 @@ def check(host: Host, names: Sequence[str], settings_faults: Sequence[CtlError])
     shared = _shared(host, [*definitions, *others])
     results = [one.checked(shared.get(one.label, [])) if isinstance(one, _Definition) else one for one in chosen]
     return [*_settings(host, settings_faults), *results]
+
+
+def _propose(host: Host, name: str, file: Path) -> None:
+    """From here on the host reads `file` as the definition of `name`. Raises CtlError for what can be no name."""
+    target = parse_target(name + _SAMPLES[0] if name.endswith("@") else name)
+    if target.instance is not None and not name.endswith("@"):
+        what = f"an instance has no file of its own: {target.definition} is for all of {target.name}@"
+        raise CtlError("unknown_target", what, target=name)
+    if not file.exists():
+        raise CtlError("bad_config", "there is no such file", where=str(file), target=name)
+    host.config = msgspec.structs.replace(host.config, proposed={target.definition: file.absolute()})
 
 
 def _settings(host: Host, errors: Sequence[CtlError]) -> Iterator[Checked]:
@@ -103,7 +119,7 @@ def _unnamed(file: Path, what: str) -> Checked:
 
 def _definition(host: Host, label: str, targets: list[Target]) -> _Definition:
     config = host.config
-    file = config.service_dir / targets[0].definition
+    file = config.file_of(targets[0])
     services: list[Service] = []
     faults: list[Fault] = []
     try:

@@ -23,7 +23,6 @@ from ctl.system import lock
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
-from ctl.system.supervisor import supervisor_of
 from ctl.system.trust import user_name
 from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
@@ -31,6 +30,7 @@ from ctl.verbs.locate import Located, bare_claims, by_record, locate, marks_surv
 from ctl.verbs.many import as_ctl_error
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import state_before
+from ctl.verbs.supervision import Supervision
 
 _PROOFS = {
     "record": "named by its record",
@@ -97,7 +97,7 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
             members=related,
             plans=intents(service, host, located, holder),
             lock=holder,
-            supervisor=next((by for main in located.mains if (by := supervisor_of(main.pid)) is not None), None),
+            supervisor=Supervision(service.name, located.mains).by("stop"),
             errors=[_fault(service, located.doubt)] if located.doubt is not None else [],
         )
     finally:

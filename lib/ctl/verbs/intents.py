@@ -42,7 +42,7 @@ def _intent(result: Result, obstacle: CtlError | None, first: str, does: str) ->
         says = f"would fail, exit {code}: {obstacle.what}"
     elif not result.ok:
         says = f"would refuse, exit {code} ({reason})" + _HINTS.get(reason, "")
-    elif not plan.steps:
+    elif reason == "already_stopped":
         stale = [claim.source for claim in result.claims if claim.verdict == "stale" and claim.source in _CLEANED]
         says = f"{first}has nothing to do" + (f", and removes the stale {' and '.join(stale)}" if stale else "")
     else:

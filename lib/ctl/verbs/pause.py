@@ -20,6 +20,7 @@ from ctl.verbs.holding import WITHIN, Options, await_all, forget, on_main, pids_
 from ctl.verbs.locate import Located
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import command_program, state_before
+from ctl.verbs.supervision import Supervision
 
 
 class PauseOptions(Options, frozen=True, kw_only=True):
@@ -43,23 +44,32 @@ def pause(service: Service, host: Host, options: PauseOptions) -> Result:
 
 def _pause(service: Service, host: Host, options: PauseOptions, located: Located, result: Result) -> None:
     members = members_of(located, service, host)
+    supervision = Supervision(service.name, located.mains)
     try:
         everyone = [*located.mains, *members.refresh(to_the_last=True)]
         already = not members.gave_up and all(handle.is_stopped for handle in everyone)
         if options.dry_run:
-            result.plan = _pause_plan(service, everyone, options) if not already else Plan()
+            result.plan = (
+                _longer_plan(service, host, options, located) if already else _pause_plan(service, everyone, options)
+            )
             result.reason = "already_paused" if already else "planned"
         elif already:
             result.reason = "already_paused"
-            earlier = host.pause_of(service, located.mains[0])
-            if options.seconds is not None or (earlier is not None and earlier.until is not None):
+            if _lasts_otherwise(service, host, options, located):
                 _write_down(host, service, options, located.mains[0], result)
                 result.changed = True
         else:
             _drain(service, host, located, result)
             _hold(service, host, options, located, members, result)
+        supervision.tell_pause(result)
     finally:
         members.close()
+
+
+def _lasts_otherwise(service: Service, host: Host, options: PauseOptions, located: Located) -> bool:
+    """Whether what is paused already is to stay so until another time than the one on record."""
+    earlier = host.pause_of(service, located.mains[0])
+    return options.seconds is not None or (earlier is not None and earlier.until is not None)
 
 
 def _drain(service: Service, host: Host, located: Located, result: Result) -> None:
@@ -143,4 +153,11 @@ def _pause_plan(service: Service, everyone: Sequence[Handle], options: PauseOpti
     resumed = (f"after {options.seconds:g} s: CONT to all",) if options.seconds is not None else ()
     longest = WITHIN + (service.drain.timeout if service.drain is not None else 0.0)
     steps = (*drained, f"STOP to {pids_of(everyone)}", *resumed)
-    return Plan(steps=steps, processes=tuple(map(seen, everyone)), longest_s=longest)
+    return Plan(steps=steps, processes=tuple(map(seen, everyone)), longest_s=longest, after="paused")
+
+
+def _longer_plan(service: Service, host: Host, options: PauseOptions, located: Located) -> Plan:
+    """Of what is paused already: only how long that lasts can change."""
+    until = "somebody resumes it" if options.seconds is None else f"{options.seconds:g} s from now"
+    steps = (f"write down that it is paused until {until}",)
+    return Plan(steps=steps if _lasts_otherwise(service, host, options, located) else (), after="paused")

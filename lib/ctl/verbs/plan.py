@@ -1,4 +1,4 @@
-"""What --dry-run shows of a stop or kill: who, by which steps, for how long at most."""
+"""What --dry-run shows of a stop or kill: who, by which steps, for how long at most, and what is left to remove."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ import msgspec
 from ctl.model.outcome import Plan
 from ctl.model.schedule import Schedule
 from ctl.model.service import Hook, Hooks, Service
+from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
 from ctl.verbs.drain import longest
 from ctl.verbs.ending import KillMode
+from ctl.verbs.locate import Located
+
+
+def with_cleaning(service: Service, host: Host, located: Located, plan: Plan) -> Plan:
+    """The same plan, with what is left of processes that are gone: stop and kill remove that, too."""
+    left = [
+        f"the stale {claim.source}"
+        for claim in located.claims
+        if claim.verdict == "stale" and claim.source in ("record", "pid file") and claim.pid is not None
+    ]
+    if not located.mains and host.records.read_pause(service.name) is not None:
+        left.append("what is on record of its pause")
+    steps = (*plan.steps, f"remove {' and '.join(left)}") if left else plan.steps
+    return msgspec.structs.replace(plan, steps=steps, after="stopped")
 
 
 def with_surroundings(service: Service, plan: Plan) -> Plan:

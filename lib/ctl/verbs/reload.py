@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ctl.model.errors import CtlError
-from ctl.model.outcome import Plan, Result, Signalled
+from ctl.model.outcome import Plan, Result, Signalled, State
 from ctl.model.schedule import signal_name
 from ctl.model.service import Argv, Reload, Service
 from ctl.model.verdict import YES
@@ -64,7 +64,7 @@ def _reload(service: Service, given: Reload, host: Host, options: ReloadOptions,
         if signal is not None:
             _require_heeded(service, mains, signal)
         if options.dry_run:
-            result.reason, result.plan = "planned", _plan(mains, signal, given)
+            result.reason, result.plan = "planned", _plan(mains, signal, given, before)
         elif signal is not None:
             _send(service, host, located, signal, result, began)
         else:
@@ -100,11 +100,11 @@ def _require_heeded(service: Service, mains: list[Handle], signal: str) -> None:
             raise CtlError("failed", what, where=f"{service.file}, reload.signal")
 
 
-def _plan(mains: list[Handle], signal: str | None, given: Reload) -> Plan:
+def _plan(mains: list[Handle], signal: str | None, given: Reload, after: State) -> Plan:
     pids = ", ".join(str(main.pid) for main in mains)
     step = f"{signal} to {pids}" if signal is not None else f"execute {shlex.join(given.command or ())}"
     longest = _DIES_WITHIN if signal is not None else given.timeout + _DIES_WITHIN
-    return Plan(steps=(step,), processes=tuple(seen(main) for main in mains), longest_s=longest)
+    return Plan(steps=(step,), processes=tuple(seen(main) for main in mains), longest_s=longest, after=after)
 
 
 def _send(service: Service, host: Host, located: Located, signal: str, result: Result, began: float) -> None:

@@ -36,6 +36,7 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         signals=stopped.signals,
         errors=[*stopped.errors, *started.errors],
         claims=stopped.claims,
+        supervisor=stopped.supervisor,
     )
     if started.ok and not stopped.ok:
         both.ok, both.reason, both.exit_code = False, stopped.reason, stopped.exit_code
@@ -48,6 +49,11 @@ def _planned(service: Service, host: Host, stopping: Result, starting: StartOpti
         return stopping
     stop_plan, start_plan = stopping.plan or Plan(), plan_of(service, host, starting)
     longest = None if stop_plan.longest_s is None else stop_plan.longest_s + (start_plan.longest_s or 0.0)
-    stopping.plan = Plan(steps=stop_plan.steps + start_plan.steps, processes=stop_plan.processes, longest_s=longest)
+    stopping.plan = Plan(
+        steps=stop_plan.steps + start_plan.steps,
+        processes=stop_plan.processes,
+        longest_s=longest,
+        after=start_plan.after,
+    )
     stopping.reason = "planned"
     return stopping

@@ -73,8 +73,13 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
         # The main process last: it is not to find its children still held.
         held = [handle for handle in (*members.refresh(), *located.mains) if handle.is_stopped]
         if options.dry_run:
-            steps = (f"CONT to {pids_of(held)}",) if held else ()
-            result.plan = Plan(steps=steps, processes=tuple(map(seen, held)), longest_s=WITHIN if held else 0.0)
+            left = ["remove what is on record of its pause"] if on_record is not None else []
+            result.plan = Plan(
+                steps=tuple([f"CONT to {pids_of(held)}"] if held else left),
+                processes=tuple(map(seen, held)),
+                longest_s=WITHIN if held else 0.0,
+                after="running",
+            )
             result.reason = "planned" if held else "already_running"
             return
         began = now()

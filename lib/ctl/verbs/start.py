@@ -66,6 +66,9 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
                 result.errors.append(Fault(reason="already_paused", what=what))
             if not options.dry_run:
                 _adopt(service, host, located, result)
+            elif located.source != "record":
+                steps = (f"record pid {result.pid}, which runs without a record",)
+                result.plan = Plan(steps=steps, after=result.after)
         elif located.doubt is not None:
             result.after = result.before
             result.fail(located.doubt)
@@ -105,7 +108,7 @@ def plan_of(service: Service, host: Host, options: StartOptions) -> Plan:
         f"wait until it is ready ({service.readiness})",
     )
     timeout = service.ready.timeout if options.timeout is None else options.timeout
-    return Plan(steps=steps, longest_s=timeout)
+    return Plan(steps=steps, longest_s=timeout, after="ready")
 
 
 def require_startable(service: Service, host: Host) -> None:

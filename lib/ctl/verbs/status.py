@@ -27,12 +27,14 @@ def status_of_all(host: Host) -> list[Status]:
 
     targets, unusable = every_target(host)
     services: list[Service] = []
+    found: dict[str, Status] = {}
     for target in targets:
         try:
             services.append(host.service(target))
         except CtlError as error:
-            unusable[str(target)] = error
-    return status_of_each(services, host) + [_unusable(name, error) for name, error in unusable.items()]
+            found[str(target)] = _unusable(str(target), error)
+    found |= {status.target: status for status in status_of_each(services, host)}
+    return [found[str(target)] for target in targets] + [_unusable(name, error) for name, error in unusable.items()]
 
 
 def _unusable(target: str, error: CtlError) -> Status:

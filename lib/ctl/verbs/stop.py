@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -19,6 +19,9 @@ from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.runs import members_of
 from ctl.verbs.unit import count_as_success, is_elsewhere, is_started_elsewhere
+
+if TYPE_CHECKING:
+    from ctl.verbs.supervision import Supervision
 
 KILL = parse_schedule("KILL/5")
 
@@ -110,6 +113,7 @@ def _end_located(
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
     members = members_of(located, service, host)
+    supervision = _supervision(located, service)
     try:
         if located.doubt is not None:
             raise located.doubt
@@ -118,11 +122,12 @@ def _end_located(
         leftovers = members.refresh() if not mains and mode != "process" else []
         if options.dry_run:
             result.reason = "planned" if mains or leftovers else "already_stopped"
-            from ctl.verbs.plan import schedule_plan, with_surroundings
+            from ctl.verbs.plan import schedule_plan, with_cleaning, with_surroundings
 
-            result.plan = schedule_plan(schedule, mode, mains, leftovers or members.refresh())
+            plan = schedule_plan(schedule, mode, mains, members.refresh() if mains else leftovers)
             if done == "stopped" and mains:
-                result.plan = with_surroundings(service, result.plan)
+                plan = with_surroundings(service, plan)
+            result.plan = with_cleaning(service, host, located, plan)
         else:
             gently = done == "stopped" and bool(mains)
             if gently:
@@ -142,7 +147,18 @@ def _end_located(
     finally:
         members.close()
     result.duration_s = round(now() - began, 3)
+    if supervision is not None:
+        supervision.tell_end(result, killed=done == "killed")
     return result
+
+
+def _supervision(located: Located, service: Service) -> Supervision | None:
+    """Who else has its main process in their care, as /proc shows it now; None where it has none."""
+    if not located.mains:
+        return None
+    from ctl.verbs.supervision import Supervision
+
+    return Supervision(service.name, located.mains)
 
 
 def _before(service: Service, host: Host, located: Located, result: Result) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,20 +15,40 @@ from ctl.system.streams import write_out
 from ctl.verbs import check as checking
 
 Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a definition, for editors.")]
+Proposed = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="Read this file as the definition of TARGET, which it is to become."),
+]
 
 
 @verb
-def check(session: Session, targets: AnyTargets = None, schema: Schema = False) -> int:
+def check(session: Session, targets: AnyTargets = None, schema: Schema = False, file: Proposed = None) -> int:
     """Check ctl.toml and the definitions, all errors at once.
 
     Each with file, key and what would be right. Without a target: every file of the service directory. A template
-    NAME@ is read as if for an instance. It has no effect, and asks no process.
+    NAME@ is read as if for an instance. With --file a definition is checked before it replaces the one that is there.
+    It has no effect, and asks no process.
+
+    Exit codes:
+        0: no errors
+        1, 2, 4
+        5: unknown target
+        6: there is an error
+        130, 143, 199
+
+    Examples:
+        ctl check
+        ctl check gateway worker@
+        ctl check gateway --file new.toml             # before it replaces gateway.toml
+        ctl check --schema >definition.schema.json    # for an editor
     """
+    if file is not None and (schema or len(targets or []) != 1):
+        raise typer.BadParameter("--file is the definition of one service: name that one")
     if schema:
         return _print_schema(targets or [])
     settings_faults: list[CtlError] = []
     host = session.host(settings_faults)
-    results = checking.check(host, targets or [], settings_faults)
+    results = checking.check(host, targets or [], settings_faults, file)
     faults = [(result.target, fault) for result in results for fault in result.errors]
     if session.as_json:
         session.print_document(results, ok=not faults)

@@ -46,6 +46,16 @@ def events(
     Starts, signals, adoptions, refusals and outcomes, the oldest first.
 
     With --follow --json each event is a document on a line of its own.
+
+    Exit codes:
+        0: shown, or there are none
+        1: the journal cannot be read
+        2, 4, 6, 130, 143, 199
+
+    Examples:
+        ctl events
+        ctl events --since 10m gateway
+        ctl events -n 0 -f --json
     """
     host = session.host()
     found = Events(host, targets or [], since)

@@ -14,8 +14,20 @@ def explain(session: Session, targets: Targets, pid: Pid = None) -> int:
 
     It has no effect, and asks no probe. Each claim and whether it holds; each process that is the service, could be
     taken for it or comes near, with what every rule says of it and why; who would be signalled by stop and by kill,
-    and how long that could take. --verbose lists all the candidates. Exits with 0 where it can be told, 4 where
-    that takes other rights, 152 where stop would refuse.
+    and how long that could take. --verbose lists all the candidates.
+
+    Exit codes:
+        0: it can be told whether it runs
+        1, 2
+        4: to tell that takes other rights
+        5, 6, 130, 143
+        152: stop would refuse to signal
+        199
+
+    Examples:
+        ctl explain gateway
+        ctl explain --pid 4711 gateway    # whether this process is it, and why
+        ctl explain --json gateway        # claims and candidates for a script
     """
     require_one(targets, pid)
     host = session.host()

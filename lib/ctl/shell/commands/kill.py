@@ -28,7 +28,24 @@ def kill(
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Kill services and all their processes at once. It waits for no lock, and cuts the work of another ctl short."""
+    """Kill services and all their processes at once. It waits for no lock, and cuts the work of another ctl short.
+
+    KILL to every process of the service, without hooks or drain. It returns when all are gone. One that does not run
+    is left alone.
+
+    Exit codes:
+        0: killed, or it did not run
+        1, 2, 4
+        5: unknown target; then nothing is done to the others either
+        6, 130, 143
+        150: still alive 5 s after KILL
+        152, 199
+
+    Examples:
+        ctl kill gateway
+        ctl kill --dry-run gateway    # who would be killed
+        ctl kill --all --yes          # every service that runs, but the protected ones
+    """
     named = targets or []
     require_targets_or_all(named, every, "kill")
     require_one(named, pid)

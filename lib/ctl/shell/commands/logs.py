@@ -22,6 +22,15 @@ def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Foll
 
     On a terminal control characters are escaped; elsewhere each byte comes as it was written. With --follow --json
     each line is a document on a line of its own.
+
+    Exit codes:
+        0: shown, or nothing has been written
+        1: a log cannot be read
+        2, 4, 5, 6, 130, 143, 199
+
+    Examples:
+        ctl logs gateway
+        ctl logs -n 0 -f gateway engine    # what comes from now on, of both
     """
     host = session.host()
     services = resolve(host, targets)

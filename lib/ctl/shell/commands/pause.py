@@ -25,6 +25,18 @@ def pause(
 
     All of a service is held or none of it. One that is paused already stays so, for as long as is said now: with --for
     it is resumed by itself, also when this ctl is gone by then.
+
+    Exit codes:
+        0: paused
+        1, 2, 4, 5, 6
+        7: not running
+        130, 143
+        150: its processes could not all be held in time: none of them is
+        152, 153, 199
+
+    Examples:
+        ctl pause gateway
+        ctl pause --for 10m gateway    # resumed by itself
     """
     options = pausing.PauseOptions(
         seconds=seconds,

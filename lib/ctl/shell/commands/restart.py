@@ -48,8 +48,21 @@ def restart(
 ) -> int:
     """Stop services that run, and start them. What could not be started is not stopped.
 
-    With --rolling, the next one begins when one of those under way is ready. Those that do not get their turn since
-    others failed are skipped, and left as they are.
+    Both are done under one lock. With --rolling, the next one begins when one of those under way is ready. Those that
+    do not get their turn since others failed are skipped, and left as they are.
+
+    Exit codes:
+        0: ready
+        1: ready, but a hook failed; or several failed for different reasons; or nobody said yes
+        2, 4, 5, 6, 130, 143
+        150: still alive after the whole schedule: not started
+        151: stopped, and died while starting, or was not ready in time
+        152, 153, 199
+
+    Examples:
+        ctl restart gateway
+        ctl restart --rolling 1 worker@                     # one after the other
+        ctl restart --rolling 4 --max-failures 2 --all --yes
     """
     require_one_schedule(schedule, grace)
     named = targets or []

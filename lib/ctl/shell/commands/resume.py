@@ -23,7 +23,19 @@ def resume(
     lock_timeout: LockTimeout = 60.0,
     due: Due = None,
 ) -> int:
-    """Let paused services go on. Nothing is left of the pause, and one that is not paused is left alone."""
+    """Let paused services go on. Nothing is left of the pause, and one that is not paused is left alone.
+
+    Exit codes:
+        0: goes on, or was not paused
+        1, 2, 4, 5, 6
+        7: not running
+        130, 143
+        150: its processes did not go on in time
+        152, 153, 199
+
+    Examples:
+        ctl resume gateway
+    """
     if due is not None:
         host = session.host()
         resuming.resume_when_due(resolve(host, targets), host, due)

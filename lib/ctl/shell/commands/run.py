@@ -11,7 +11,19 @@ from ctl.verbs.start import StartOptions, start
 
 @verb
 def run(session: Session, target: Target, dry_run: DryRun = False, lock_timeout: LockTimeout = 60.0) -> int:
-    """Start a service in the foreground. This process becomes it: for containers and for units of Type=exec."""
+    """Start a service in the foreground. This process becomes it: for containers and for units of Type=exec.
+
+    It is recorded first, so that status, stop and the others find it. Signals, stdin, stdout, stderr and the exit
+    status are then those of the service.
+
+    Exit codes:
+        0: that of the service, once this process has become it; the others tell what went wrong before
+        1: it runs already, or for another reason
+        2, 4, 5, 6, 130, 143, 152, 153, 199
+
+    Examples:
+        ctl run gateway
+    """
     if dry_run:
         return session.act([target], lambda service, host: start(service, host, StartOptions(dry_run=True)))
     host = session.host()

@@ -13,7 +13,25 @@ _UNKNOWN = 4  # program or service status is unknown
 
 @verb
 def status(session: Session, targets: AnyTargets = None, pid: Pid = None) -> int:
-    """Show what services are doing. Exits with 0 running, 1 dead but its pid file remains, 3 not running, 4 unknown."""
+    """Show what services are doing.
+
+    The exit codes are those of the Linux Standard Base; of several targets it is the highest. Without a target all
+    services are shown, one line each, and it is 0 unless of one it cannot be told whether it runs.
+
+    Exit codes:
+        0: running
+        1: dead, but its pid file remains
+        2
+        3: not running
+        4: cannot tell whether it runs; also an unknown target
+        6, 130, 143, 199
+
+    Examples:
+        ctl status
+        ctl status gateway
+        ctl status --json gateway    # for a script
+        ctl status worker@           # every instance
+    """
     require_one(targets or [], pid)
     host = session.host()
     if not targets:

@@ -35,7 +35,28 @@ def stop(
 ) -> int:
     """Stop services, and wait until they are gone. Each by its own schedule; one that does not run is left alone.
 
-    Without a target: every service that runs, but the protected ones. On a terminal it asks first.
+    The before hooks run, it is drained, the schedule is carried out, what outlives the main process is ended, and the
+    after hooks run.
+
+    Without a target: every service that runs, but the protected ones. On a terminal it asks first; where the question
+    could not be seen, it does nothing without --yes.
+
+    Exit codes:
+        0: stopped, or it did not run
+        1: stopped, but a hook failed; or several failed for different reasons; or nobody said yes
+        2, 4
+        5: unknown target; then nothing is done to the others either
+        6, 130, 143
+        150: still alive after the whole schedule
+        152, 153, 199
+
+    Examples:
+        ctl stop gateway
+        ctl stop worker@                               # every instance
+        ctl stop --dry-run gateway                     # who would be signalled, how, and how long it could take
+        ctl stop --grace 5 gateway                     # its first signal, 5 s, KILL
+        ctl stop --schedule QUIT/10/TERM/10/KILL/5 gateway
+        ctl stop --expect-pid 4711 gateway             # only if that is its main process
     """
     named = targets or []
     require_targets_or_all(named, every or not named, "stop")

@@ -1,0 +1,247 @@
+"""What ctl stands on: the kernel, /proc, the control groups, the limits of this user, and what a logout does."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ctl.model.errors import CtlError
+from ctl.model.unit import PROPERTIES, Unit, unit_from
+from ctl.system import procfs, systemd, trust
+from ctl.system.pidfd import boot_id, inodes_are_unique
+from ctl.system.supervisor import unit_of
+from ctl.system.users import account_of
+from ctl.system.watch import Watch
+
+_LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
+_WITHIN = 10.0  # seconds for systemd to answer
+_LARGEST_UNIT_FILE = 1 << 16  # bytes
+
+
+class Premises(NamedTuple):
+    """This host, as this user sees it."""
+
+    kernel: str
+    python: str
+    unique_inodes: bool  # whether two processes that had the same pid can always be told apart
+    proc: Mapping[str, str]  # the options with which /proc is mounted
+    unified_cgroups: bool
+    is_root: bool
+    descriptors: int  # the hard limit, -1 for none
+    can_watch: bool  # whether an inotify instance is to be had
+    identified: bool  # whether boot id and clock can be read
+
+
+class Logins(NamedTuple):
+    """What logind does with the processes of a session that ends, logind.conf(5)."""
+
+    kills: bool
+    only: tuple[str, ...]
+    excluded: tuple[str, ...]
+
+    def kills_those_of(self, user: str) -> bool:
+        """Whether a logout of this user ends what the session has left."""
+        return self.kills and user not in self.excluded and (not self.only or user in self.only)
+
+
+class Place(NamedTuple):
+    """A directory or file, and what lstat(2) says of it."""
+
+    path: Path
+    found: os.stat_result
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.found.st_mode)
+
+    @property
+    def owner(self) -> str:
+        return trust.user_name(self.found.st_uid)
+
+    @property
+    def mode(self) -> str:
+        return f"{stat.S_IMODE(self.found.st_mode):04o}"
+
+    @property
+    def by_everyone(self) -> bool:
+        """Whether everyone may write there, and replace what others have put there."""
+        return bool(self.found.st_mode & stat.S_IWOTH) and not self.found.st_mode & stat.S_ISVTX
+
+    @property
+    def by_others(self) -> bool:
+        """Whether anyone but its owner may write there."""
+        return bool(self.found.st_mode & 0o022)
+
+
+def premises() -> Premises:
+    """Asks nobody but the kernel, and changes nothing."""
+    return Premises(
+        kernel=platform.release(),
+        python=platform.python_version(),
+        unique_inodes=inodes_are_unique(),
+        proc=procfs.mount_options(),
+        unified_cgroups=any(kind == "cgroup2" for _, kind, _ in procfs.mounts()),
+        is_root=os.geteuid() == 0,
+        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        can_watch=_can_watch(),
+        identified=_is_identified(),
+    )
+
+
+def place_of(path: Path) -> Place | None:
+    """What is there, None where that is nothing, or cannot be seen."""
+    try:
+        return Place(path, path.stat())
+    except OSError:
+        return None
+
+
+class CgroupPlace(NamedTuple):
+    """Where a process is among the control groups of systemd."""
+
+    unit: str | None  # the innermost service
+    of_user: bool  # whether that is one of a user's own manager
+    session: str | None  # else the login session
+    owner: str  # of the process
+
+
+def place_in_cgroups(pid: int) -> CgroupPlace:
+    """Nowhere, for a process that has ended."""
+    try:
+        unit, owner = unit_of(pid), trust.user_name(procfs.read_owner(pid))
+        names = [part for path in procfs.read_cgroups(pid) for part in path.split("/")]
+    except (procfs.Gone, procfs.Forbidden):
+        return CgroupPlace(None, False, None, "?")
+    session = next((name for name in names if name.startswith("session-") and name.endswith(".scope")), None)
+    if unit is None:
+        return CgroupPlace(None, False, session, owner)
+    return CgroupPlace(unit.name, unit.user is not None, None, owner)
+
+
+def is_writable(path: Path) -> bool:
+    """Whether this user may make files in the directory."""
+    return os.access(path, os.W_OK | os.X_OK)
+
+
+def may_write(path: Path, user: str) -> bool:
+    """Whether that user, who is not root, may make files there, or make the directory; True where that is unknown."""
+    there = next((place for place in (path, *path.parents) if not is_missing(place)), path)
+    try:
+        found, account = there.stat(), account_of(user, None, "")
+    except (OSError, CtlError):
+        return True
+    if account.uid == found.st_uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    return bool(found.st_mode & (stat.S_IWGRP if found.st_gid in account.groups else stat.S_IWOTH))
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is nothing, and not only nothing that this user may see."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def user() -> str:
+    """The name of the user who asks."""
+    return trust.user_name(os.geteuid())
+
+
+def logins() -> Logins | None:
+    """None where there is no logind, or it does not answer."""
+    names = ("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers")
+    answer = systemd.call("--json=short", "get-property", *_LOGIND, *names, seconds=_WITHIN, program="busctl")
+    try:
+        kills, only, excluded = (msgspec.json.decode(line, type=_Property).data for line in (answer or "").splitlines())
+    except (ValueError, msgspec.DecodeError):
+        return None
+    return Logins(kills is True, _words(only), _words(excluded))
+
+
+class _Property(msgspec.Struct):
+    """What busctl(1) shows of one."""
+
+    data: bool | list[str]
+
+
+def _words(data: bool | list[str]) -> tuple[str, ...]:
+    return tuple(data) if isinstance(data, list) else ()
+
+
+def systemd_version() -> str | None:
+    """None where systemd does not answer."""
+    answer = systemd.call("show", "--property=Version", "--value", seconds=_WITHIN)
+    return answer.strip() or None if answer else None
+
+
+def units(names: list[str]) -> list[Unit] | None:
+    """These units, each once, under their own names. None where systemd does not answer."""
+    if not names:
+        return []
+    shown = systemd.show(names, PROPERTIES, _WITHIN)
+    if shown is None:
+        return None
+    found = [unit_from(name, properties) for name, properties in shown.items()]
+    return list({unit.name: unit for unit in found}.values())
+
+
+def unit_names() -> list[str] | None:
+    """Every service unit that systemd knows or could load, templates left out. None where it does not answer."""
+    files = systemd.call("list-unit-files", "--type=service", "--plain", "--no-legend", seconds=_WITHIN)
+    loaded = systemd.call("list-units", "--all", "--type=service", "--plain", "--no-legend", seconds=_WITHIN)
+    if files is None or loaded is None:
+        return None
+    names = {line.split()[0] for line in [*files.splitlines(), *loaded.splitlines()] if line.strip()}
+    return sorted(name for name in names if "@." not in name)
+
+
+def templates_that_mention(word: str) -> list[str]:
+    """The templates of units in whose file the word stands: systemd tells nothing of a template itself."""
+    path = systemd.call("show", "--property=UnitPath", "--value", seconds=_WITHIN)
+    found: set[str] = set()
+    for directory in (path or "").split():
+        for file in _files(directory):
+            if file.name.endswith("@.service") and _mentions(file, word):
+                found.add(file.name)
+    return sorted(found)
+
+
+def _files(directory: str) -> list[Path]:
+    try:
+        return list(Path(directory).iterdir())
+    except OSError:
+        return []
+
+
+def _mentions(file: Path, word: str) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return word.encode() in opened.read(_LARGEST_UNIT_FILE)
+    except OSError:
+        return False
+
+
+def _can_watch() -> bool:
+    try:
+        Watch().close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_identified() -> bool:
+    try:
+        return bool(boot_id()) and procfs.ticks_now() > 0
+    except OSError:
+        return False
