@@ -148,6 +148,22 @@ def test_it_does_not_end_what_runs_outside_of_the_unit(host: SystemdHost, progra
     assert f"runs as pid {running['pid']}, which is not of {service}: it is left alone" in host.journal(service)
 
 
+def test_a_unit_does_not_wait_for_a_restart_by_hand(host: SystemdHost, programs: Programs) -> None:
+    """The new process is not of the unit, and may take longer to become ready than anyone waits for a lock."""
+    gate = "/tmp/restarted.gate"
+    assert host.run("mkfifo", gate).returncode == 0
+    start_by = {"command": programs("notifier", "--trigger", gate), "type": "notify"}
+    define(host, "restarted", start=start_by, ready={"timeout": 600})
+    service = unit(host, "restarted", Type="exec", ExecStart=f"{CTL} run restarted", NotifyAccess="all")
+    start(host, service)
+    assert host.run("sh", "-c", f"{CTL} restart restarted >/run/restarted.out 2>&1 &").returncode == 0
+    wait_until(lambda: state(host, service)[0] == "inactive", "the unit has ended")
+    assert state(host, service) == INACTIVE
+    host.path(gate).write_text("go")
+    wait_line(host.path("/run/restarted.out"), "restarted: started")
+    assert host.run(CTL, "kill", "restarted").returncode == 0
+
+
 def test_a_unit_with_another_process_is_refused(host: SystemdHost, programs: Programs) -> None:
     define(host, "another", start={"command": programs("polite")}, ready={"settle": 0.05})
     service = unit(host, "another", ExecStart=command(programs, "polite"))
@@ -180,6 +196,21 @@ def test_a_main_pid_that_is_another_process_is_refused(host: SystemdHost, progra
     assert f"MAINPID={pid}" in host.journal(service)
     assert host.main_pid(bystander) == pid
     assert "got" not in host.path(f"/run/{name}").read_text(), "it was signalled"
+
+
+def test_a_ctl_that_has_not_become_the_service_yet_is_left_to_systemd(host: SystemdHost, programs: Programs) -> None:
+    """`ctl run` before it has the lock; here one that waits stands for it."""
+    define(host, "becoming", match={"cmdline": "no such process"})
+    service = unit(host, "becoming", ExecStart=f"{CTL} wait becoming", SuccessExitStatus="143")
+    host.systemctl("start", service)
+    wait_until(lambda: f"{CTL.parent.parent}" in _argv(host, service), "it is ctl")
+    host.systemctl("stop", service)
+    assert "becoming: already stopped" in host.journal(service)
+    assert state(host, service) == INACTIVE
+
+
+def _argv(host: SystemdHost, service: str) -> str:
+    return host.run("cat", f"/proc/{host.main_pid(service)}/cmdline").stdout
 
 
 def test_a_unit_that_stops_services_at_shutdown_means_them_wherever_they_run(
