@@ -193,6 +193,11 @@ def has_own_manager() -> bool:
     return os.geteuid() != 0 and runtime is not None and os.path.exists(f"{runtime}/systemd/private")
 
 
+def lingers() -> bool:
+    """Whether this user's own systemd outlives their last logout, loginctl(1)."""
+    return os.path.exists(f"/var/lib/systemd/linger/{user()}")
+
+
 def units(names: list[str], *, of_user: bool = False) -> list[Unit] | None:
     """These units, each once, under their own names. None where systemd does not answer.
 

@@ -185,6 +185,8 @@ class Doctor:
     def _of_unit(self, unit: Unit) -> Diagnosis:
         findings = list(check_unit(unit))
         findings += check_unit_pid_file(unit, self._run_dir(unit, unit.calls))
+        if unit.of_user and not asked.lingers():
+            findings.append(_ends_with_the_last_login(unit))
         called: list[str] = []
         if (elsewhere := self._other_conf(unit)) is not None:
             findings.append(elsewhere)
@@ -263,6 +265,13 @@ def _ends_with_the_session(service: Service, session: str, owner: str) -> Findin
     what = f"it runs in {session} of {owner}, and ends with it: KillUserProcesses=yes"
     mend = beyond_the_login(owner, service.name)
     return Finding(id="in-session", severity="warning", what=what, where="/etc/systemd/logind.conf", mend=mend)
+
+
+def _ends_with_the_last_login(unit: Unit) -> Finding:
+    user = asked.user()
+    what = f"it ends when {user} logs out, with all of that user's own systemd, and is not there at boot: Linger=no"
+    mend = f"loginctl enable-linger {user}"
+    return Finding(id="linger", severity="warning", what=what, where=unit.file, mend=mend)
 
 
 def _conf_of(unit: Unit, call: Call) -> str | None:
