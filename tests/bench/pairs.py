@@ -68,6 +68,10 @@ class Pairs:
         """Seconds."""
         return spread([own.wall - other.wall for own, other in self._pairs()])
 
+    def cpu_difference(self) -> Spread:
+        """Seconds of processors."""
+        return spread([own.cpu - other.cpu for own, other in self._pairs()])
+
     def _pairs(self) -> Iterator[tuple[Took, Took]]:
         return zip(self.own, self.other, strict=True)
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from bench.pairs import Pairs, Spread, Took, spread
 
-# ctl's time divided by the other's; the difference of the two; ctl's own time past an instant; ctl's number a second.
-Unit = Literal["x", "+ ms", "ms late", "/s"]
+# ctl's time divided by the other's; the difference of the two, and of their processor time; ctl's own time past an
+# instant; ctl's number a second.
+Unit = Literal["x", "+ ms", "+ ms of processor", "ms late", "/s"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def row(
     values: dict[Unit, Callable[[], Spread]] = {
         "x": pairs.ratio,
         "+ ms": lambda: _scaled(pairs.difference(), 1000),
+        "+ ms of processor": lambda: _scaled(pairs.cpu_difference(), 1000),
         "ms late": lambda: _median_of(pairs.own, lambda took: took.wall * 1000),
         "/s": lambda: _median_of(pairs.own, lambda took: count / took.wall),
     }
@@ -133,7 +135,13 @@ _LEGEND = (
     "difference by the clock; ms late: how long after the instant it was due. Memory: at the\n"
     "peak, ctl and the other; -: less than the benchmark's own."
 )
-_SHOWN = {"x": "{:.2f} x", "+ ms": "{:+.1f} ms", "ms late": "{:.1f} ms", "/s": "{:.0f}/s"}
+_SHOWN = {
+    "x": "{:.2f} x",
+    "+ ms": "{:+.1f} ms",
+    "+ ms of processor": "{:+.1f} ms",
+    "ms late": "{:.1f} ms",
+    "/s": "{:.0f}/s",
+}
 
 
 def _cells(found: Row) -> tuple[str, ...]:

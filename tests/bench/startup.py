@@ -24,7 +24,7 @@ def compare(sandbox: Sandbox, pairs: int) -> Report:
         ("kill, stopped, no match rules", ("kill", "unmatched")),
         ("kill, stopped, match.cmdline", ("kill", "matched")),
     ):
-        shop.compare(what, Command(shop.ctl(*arguments)), 'python -c "import typer"', typer, aim=1.35)
+        shop.compare(what, Command(shop.ctl(*arguments)), 'python -c "import typer"', typer, aim=1.3)
     shop.compare(
         "status, stopped", Command(shop.ctl("status", "unmatched"), exits=(3,)), 'python -c "import typer"', typer
     )
