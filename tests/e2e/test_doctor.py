@@ -16,7 +16,7 @@ from support.sandbox import CTL, ROOT, Json, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("doctor")]
 
 
 class Ward:
@@ -339,3 +339,25 @@ def test_what_a_users_own_systemd_keeps(host: SystemdHost, anna: str) -> None:
     may = line.replace("restarts it (Restart=always)", "may restart it")
     assert f"ctl: kept: {line}\n" in said or f"ctl: kept: {may}\n" in said
     assert "kept: already stopped" in said
+
+
+def test_a_unit_of_a_users_own_systemd(host: SystemdHost, anna: str) -> None:
+    define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/own.toml\n'
+    let_logind(host, "no")
+    host.run("loginctl", "disable-linger", anna)
+    unit = f"[Service]\nType=forking\nExecStart={CTL} run own --conf %h/conf --run-dir %h/run\n"
+    write = f"mkdir -p ~/.config/systemd/user; printf %s {shlex.quote(unit)} >~/.config/systemd/user/own.service"
+    said = login(host, anna, f"{define} {write}; systemctl --user daemon-reload; ctl doctor own --json")
+    (unit_of_anna,) = [one for one in json.loads(said)["results"] if one["kind"] == "unit"]
+    (finding,) = [its for its in unit_of_anna["findings"] if its["id"] == "type"]
+    (linger,) = [its for its in unit_of_anna["findings"] if its["id"] == "linger"]
+    path, _, lines = finding["mend"].partition("\n")
+    assert path == "# /home/anna/.config/systemd/user/own.service.d/type.conf"
+    put = f"mkdir -p {path[2:].rpartition('/')[0]}; printf '%s\\n' {shlex.quote(lines)} >{path[2:]}"
+    begin = "systemctl --user daemon-reload; systemctl --user start own; until ctl status own >/dev/null; do :; done"
+    later = login(
+        host, anna, f"{linger['mend']}; {put}; {begin}; ctl doctor own.service --json; systemctl --user stop own"
+    )
+    (mended,) = json.loads(later)["results"]
+    assert mended["facts"]["state"] == "active"
+    assert [its["id"] for its in mended["findings"]] == ["stop-without-ctl"]
