@@ -17,7 +17,6 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
-SD_PAM = "(sd-pam)"
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
@@ -116,7 +115,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         raise
     if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
         verdict = NO  # the kernel knows whose it is, even where /proc does not tell
-    if verdict == UNKNOWN and keeps_login_open(handle):
+    if verdict == UNKNOWN and keeps_login_open(pid):
         verdict = NO
     if handle.is_gone:  # then what was read may be another's
         handle.close()
@@ -140,19 +139,18 @@ def exclusion(handle: Handle) -> Exclusion | None:
     return "service_manager" if procfs.is_service_manager(handle.pid) else None
 
 
-def keeps_login_open(handle: Handle) -> bool:
-    """Whether it is the helper that keeps the PAM session of systemd's user manager open, user@.service(5).
+def keeps_login_open(pid: int) -> bool:
+    """Whether it is systemd's user manager, user@.service(5), or the helper that keeps the PAM session of that open.
 
-    Not even its own user may read its environment, so a rule that asks for that could not be judged. In its control
-    group is systemd alone: from there nobody can have called ctl to start a service.
+    Not even its own user may read the helper's environment, so a rule that asks for that could not be judged. In its
+    control group is systemd alone: from there nobody can have called ctl to start a service.
     """
-    if handle.stat.comm != SD_PAM:
-        return False
     try:
-        paths = [path.split("/") for path in procfs.read_cgroups(handle.pid)]
+        path = next(iter(procfs.read_cgroups(pid)), "")  # of the hierarchy that systemd itself uses
     except Gone:
         return False
-    return any(path[-1] == "init.scope" and path[-2].startswith("user@") for path in paths if len(path) > 1)
+    group = path.removesuffix("/init.scope").rpartition("/")[2]
+    return group.startswith("user@") and group.endswith(".service")
 
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:

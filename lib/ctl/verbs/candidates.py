@@ -218,7 +218,7 @@ class _Survey:
         if rules_say == NO:
             return _no("rules", "")
         if rules_say == UNKNOWN:
-            return _judged_without_proc(stat)
+            return _judged_without_proc(pid)
         return self._caller_of_ctl(pid)
 
     def _exclusion(self, pid: int) -> _Standing | None:
@@ -254,9 +254,9 @@ def _no(ground: Ground, why: str) -> _Standing:
     return _Standing(NO, ground, why)
 
 
-def _judged_without_proc(stat: Stat | None) -> _Standing:
+def _judged_without_proc(pid: int) -> _Standing:
     """Of whom /proc does not tell enough, and the scan knows all the same."""
-    if stat is not None and stat.comm == table.SD_PAM:
+    if table.keeps_login_open(pid):
         return _no("login", "is systemd's, and keeps the login of this user open")
     return _no("another_user", "is another user's, as the kernel lets this one not signal it")
 
