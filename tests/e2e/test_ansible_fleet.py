@@ -23,7 +23,7 @@ from support.waiting import wait_until
 pytestmark = [pytest.mark.systemd, pytest.mark.root, pytest.mark.xdist_group("ansible-fleet"), pytest.mark.timeout(300)]
 
 # web is started by Ansible itself, becomes ready where the host says so, and soon dies where the host says so;
-# ticker is run by systemd.
+# ticker is run by systemd, as ctl@ticker.service; own by a unit of its own, which systemd starts without ctl.
 DEFINITIONS = {
     "web.toml.j2": """
         description = "web on {{ inventory_hostname }}"
@@ -41,7 +41,13 @@ DEFINITIONS = {
         [stop]
         schedule = "KILL/5"
     """,
+    "own.toml": """
+        match.cmdline = '^/usr/bin/sleep 86401$'
+    """,
 }
+OWN = "[Service]\nExecStart=/usr/bin/sleep 86401\nExecStop=/opt/ctl/bin/ctl stop own\nRestart=always\nRestartSec=10ms\n"
+ALL = ["web", "ticker", "own"]
+UNITS = {"ticker": "ctl@ticker.service", "own": "own.service"}
 ALWAYS = "[Service]\nRestart=always\nRestartSec=10ms\n"
 
 
@@ -70,13 +76,13 @@ class Installed(NamedTuple):
         for name in NAMES:
             self.fleet.run(name, "touch", "/run/web-may-start")
             self.fleet.run(name, "ctl", "start", "web")
-            self.fleet.run(name, "systemctl", "start", "ctl@ticker")
+            self.fleet.hosts[name].systemctl("start", *UNITS.values())
         pids = self.pids()
         assert all(pids.values())
         return pids
 
-    def unit(self, host: str, prop: str) -> str:
-        return self.fleet.hosts[host].properties("ctl@ticker.service")[prop]
+    def unit(self, host: str, target: str, prop: str) -> str:
+        return self.fleet.hosts[host].properties(UNITS[target])[prop]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, session_dir: Path) -> It
         untouched = {name: _traces(fleet, name) for name in NAMES}
         first = fleet.play("ctl.services.install", **variables)
         second = fleet.play("ctl.services.install", "--diff", **variables)
+        for host in fleet.hosts.values():
+            host.unit("own.service", OWN)
         yield Installed(fleet, variables, predicted, untouched, first, second)
 
 
@@ -128,7 +136,7 @@ def test_the_second_time_changes_nothing(installed: Installed) -> None:
     for name in NAMES:
         assert installed.first.expect(0).told(name, "changed") > 0
         assert installed.second.expect(0).told(name, "changed") == 0
-        assert installed.fleet.run(name, "ctl", "check") == "2 definitions, no errors"
+        assert installed.fleet.run(name, "ctl", "check") == "3 definitions, no errors"
         assert installed.status(name)["web"]["description"] == f"web on {name}"
 
 
@@ -168,22 +176,23 @@ def no_session(fleet: Fleet, name: str) -> bool:
 def test_systemd_runs_what_is_enabled(installed: Installed) -> None:
     before = installed.with_all_running()
     for name in NAMES:
-        assert installed.unit(name, "UnitFileState") == "enabled"
+        assert installed.unit(name, "ticker", "UnitFileState") == "enabled"
         installed.fleet.run(name, "systemctl", "restart", "ctl@ticker")
         now = installed.status(name)["ticker"]
         assert now["state"] == "ready"
         assert now["pid"] != before[name, "ticker"]
-        assert installed.unit(name, "MainPID") == str(now["pid"])
+        assert installed.unit(name, "ticker", "MainPID") == str(now["pid"])
 
 
 def test_a_rolling_restart_leaves_each_service_with_whom_it_had(installed: Installed) -> None:
     before = installed.with_all_running()
-    installed.fleet.play("ctl.services.rolling_restart", ctl_names=["web", "ticker"], ctl_settle=0).expect(0)
+    installed.fleet.play("ctl.services.rolling_restart", ctl_names=ALL, ctl_settle=0).expect(0)
     after = installed.pids()
     assert not set(after.values()) & set(before.values())
     for name in NAMES:
-        assert installed.unit(name, "MainPID") == str(after[name, "ticker"])
-        assert installed.unit(name, "ActiveState") == "active"
+        for target in UNITS:
+            assert installed.unit(name, target, "MainPID") == str(after[name, target])
+            assert installed.unit(name, target, "ActiveState") == "active"
 
 
 def test_a_rolling_restart_ends_at_the_first_host_that_fails(installed: Installed) -> None:
@@ -231,13 +240,11 @@ def test_an_emergency_kill_needs_a_word(installed: Installed) -> None:
 
 
 def test_an_emergency_kill_reaches_all_who_can_be_reached_and_holds(installed: Installed) -> None:
-    """Restart=always would bring one of them back."""
+    """Restart=always would bring two of them back."""
     fleet = installed.fleet
     fleet.hosts["beta"].unit("ctl@ticker.service.d/always.conf", ALWAYS)
     before = installed.with_all_running()
-    play = fleet.play(
-        "ctl.services.emergency_kill", "-i", fleet.with_lost_host(), ctl_names=["web", "ticker"], ctl_confirm="kill"
-    )
+    play = fleet.play("ctl.services.emergency_kill", "-i", fleet.with_lost_host(), ctl_names=ALL, ctl_confirm="kill")
     assert play.rc != 0
     assert "lost: cannot be reached: nothing is known of it" in play.output
     for (name, target), pid in before.items():
@@ -245,7 +252,8 @@ def test_an_emergency_kill_reaches_all_who_can_be_reached_and_holds(installed: I
     assert not any(installed.pids().values())
     assert [play.told(name, "failed") for name in NAMES] == [0, 0]
     for name in NAMES:
-        assert installed.unit(name, "ActiveState") in {"inactive", "failed"}
+        for target in UNITS:
+            assert installed.unit(name, target, "ActiveState") in {"inactive", "failed"}
 
 
 def test_a_new_release_takes_over_in_one_step_and_leaves_services_alone(installed: Installed, public_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ctl.model.errors import CtlError
@@ -38,6 +39,18 @@ def is_elsewhere(target: str, located: Located, host: Host) -> bool:
         return True
     what = f"its main process is pid {foreign.pid}, which is not of {unit.name}: none was signalled"
     raise CtlError("identity_mismatch", what, where=f"MAINPID={unit.main_pid}")
+
+
+def bounds_of_unit(located: Located, host: Host) -> Callable[[int], bool] | None:
+    """What says of a process whether it is of the unit that ctl is called by; None where it need not be.
+
+    A process that descends from the unit's may have been put into a unit of its own, as a login by sshd is. systemd
+    ends the one without the other, and so does ctl where it does this in the place of systemd.
+    """
+    unit = host.unit
+    if unit is None or not all(unit.holds(main.pid) for main in located.mains):
+        return None
+    return None if not located.mains and unit.main_pid is None and unit.outlives_its_process() else unit.holds
 
 
 def is_started_elsewhere(target: str, host: Host) -> bool:
