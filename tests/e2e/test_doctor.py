@@ -331,13 +331,14 @@ def test_what_a_users_own_systemd_keeps(host: SystemdHost, anna: str) -> None:
     define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/kept.toml\n'
     let_logind(host, "no")
     run = f"systemd-run --user --quiet --unit=kept -p Restart=always {CTL} run kept --conf ~/conf --run-dir ~/run"
-    wait = "until ctl status kept >/dev/null; do systemctl --user is-active --quiet kept || exit 1; done"
+    ended = "inactive | failed) systemctl --user status kept; journalctl --user -u kept; exit 1"
+    wait = f"until ctl status kept; do case $(systemctl --user is-active kept) in {ended} ;; esac; done"
     said = login(
         host, anna, f"{define} {run}; {wait}; ctl stop kept --dry-run; systemctl --user stop kept; ctl stop kept"
     )
     line = "belongs to kept.service, which restarts it (Restart=always): systemctl --user stop kept.service holds"
     may = line.replace("restarts it (Restart=always)", "may restart it")
-    assert f"ctl: kept: {line}\n" in said or f"ctl: kept: {may}\n" in said
+    assert f"ctl: kept: {line}\n" in said or f"ctl: kept: {may}\n" in said, said
     assert "kept: already stopped" in said
 
 

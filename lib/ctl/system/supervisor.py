@@ -91,7 +91,7 @@ def supervisor_of(care: Care | None, means: Means) -> Supervisor | None:
 
 def unit_of(pid: int) -> Unit | None:
     """The innermost service unit of its control group, systemd.unit(5). Raises Gone."""
-    return next((unit for path in procfs.read_cgroups(pid) if (unit := unit_of_path(path)) is not None), None)
+    return unit_of_path(next(iter(procfs.read_cgroups(pid)), ""))
 
 
 def unit_of_path(path: str) -> Unit | None:
