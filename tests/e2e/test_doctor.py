@@ -16,7 +16,7 @@ from support.sandbox import CTL, ROOT, Json, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("doctor")]
 
 
 class Ward:
@@ -325,3 +325,39 @@ def test_what_is_started_in_a_login_ends_with_it_where_logind_kills(host: System
     wait_until(lambda: "No sessions" in host.run("loginctl", "list-sessions").stdout, "nothing of it is left")
     assert sleeps(host, anna)
     assert "web: all is well" in login(host, anna, "ctl doctor web; ctl stop web")
+
+
+def test_what_a_users_own_systemd_keeps(host: SystemdHost, anna: str) -> None:
+    define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/kept.toml\n'
+    let_logind(host, "no")
+    run = f"systemd-run --user --quiet --unit=kept -p Restart=always {CTL} run kept --conf ~/conf --run-dir ~/run"
+    wait = "until ctl status kept >/dev/null; do systemctl --user is-active --quiet kept || exit 1; done"
+    said = login(
+        host, anna, f"{define} {run}; {wait}; ctl stop kept --dry-run; systemctl --user stop kept; ctl stop kept"
+    )
+    line = "belongs to kept.service, which restarts it (Restart=always): systemctl --user stop kept.service holds"
+    may = line.replace("restarts it (Restart=always)", "may restart it")
+    assert f"ctl: kept: {line}\n" in said or f"ctl: kept: {may}\n" in said
+    assert "kept: already stopped" in said
+
+
+def test_a_unit_of_a_users_own_systemd(host: SystemdHost, anna: str) -> None:
+    define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/own.toml\n'
+    let_logind(host, "no")
+    host.run("loginctl", "disable-linger", anna)
+    unit = f"[Service]\nType=forking\nExecStart={CTL} run own --conf %h/conf --run-dir %h/run\n"
+    write = f"mkdir -p ~/.config/systemd/user; printf %s {shlex.quote(unit)} >~/.config/systemd/user/own.service"
+    said = login(host, anna, f"{define} {write}; systemctl --user daemon-reload; ctl doctor own --json")
+    (unit_of_anna,) = [one for one in json.loads(said)["results"] if one["kind"] == "unit"]
+    (finding,) = [its for its in unit_of_anna["findings"] if its["id"] == "type"]
+    (linger,) = [its for its in unit_of_anna["findings"] if its["id"] == "linger"]
+    path, _, lines = finding["mend"].partition("\n")
+    assert path == "# /home/anna/.config/systemd/user/own.service.d/type.conf"
+    put = f"mkdir -p {path[2:].rpartition('/')[0]}; printf '%s\\n' {shlex.quote(lines)} >{path[2:]}"
+    begin = "systemctl --user daemon-reload; systemctl --user start own; until ctl status own >/dev/null; do :; done"
+    later = login(
+        host, anna, f"{linger['mend']}; {put}; {begin}; ctl doctor own.service --json; systemctl --user stop own"
+    )
+    (mended,) = json.loads(later)["results"]
+    assert mended["facts"]["state"] == "active"
+    assert [its["id"] for its in mended["findings"]] == ["stop-without-ctl"]

@@ -21,6 +21,8 @@ from support.sandbox import CTL, ROOT, Json, Result, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_gone, wait_line, wait_until
 
+pytestmark = pytest.mark.xdist_group("supervisors")
+
 VENV_BIN = ROOT / ".venv" / "bin"
 
 

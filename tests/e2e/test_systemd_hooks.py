@@ -109,14 +109,24 @@ def test_where_systemd_does_not_listen_it_ends_a_stop_at_its_own_timeout(host: S
     assert "Killing process" in host.journal(service)
 
 
-def test_a_drain_and_a_hook_may_take_longer_than_systemd_waits(host: SystemdHost, programs: Programs) -> None:
+def test_a_script_that_calls_ctl_for_a_drain_that_is_longer_than_systemd_waits(
+    host: SystemdHost, programs: Programs
+) -> None:
+    """What ctl may do as ExecStop=, it may do below it; systemd hears it with NotifyAccess=all."""
+    script = host.write("/opt/stop.sh", f"#!/bin/sh\n{CTL} stop drained\nexit $?\n")
+    script.chmod(0o755)
     hook = {"command": ["/bin/sh", "-c", "sleep 2"], "timeout": 30}
     drain = {"command": ["/bin/sh", "-c", "sleep 3"], "timeout": 30}
-    define(host, "drained", stop={"schedule": "TERM/5/KILL/5", "before": [hook]}, drain=drain)
-    service = unit(host, "drained", ExecStart=command(programs, "polite"), TimeoutStopSec="3")
+    define(host, "drained", stop={"schedule": "TERM/0.2/KILL/5", "before": [hook]}, drain=drain)
+    service = unit(
+        host, "drained", ExecStart=command(programs, "ignorer"), ExecStop="/opt/stop.sh", TimeoutStopSec="3",
+        NotifyAccess="all",
+    )  # fmt: skip
     start(host, service)
     host.systemctl("stop", service)
-    assert (state(host, service), "timed out" in host.journal(service)) == (INACTIVE, False)
+    journal = host.journal(service)
+    assert (state(host, service), "timed out" in journal) == (INACTIVE, False)
+    assert "drained: stopped, but only KILL ended it" in journal
 
 
 def test_one_whose_process_has_ended_by_itself_has_nothing_to_stop(host: SystemdHost, programs: Programs) -> None:
@@ -146,6 +156,22 @@ def test_it_does_not_end_what_runs_outside_of_the_unit(host: SystemdHost, progra
     running = json.loads(host.run(CTL, "status", "elsewhere", "--json").stdout)["results"][0]
     assert running["state"] == "ready"
     assert f"runs as pid {running['pid']}, which is not of {service}: it is left alone" in host.journal(service)
+
+
+def test_a_unit_does_not_wait_for_a_restart_by_hand(host: SystemdHost, programs: Programs) -> None:
+    """The new process is not of the unit, and may take longer to become ready than anyone waits for a lock."""
+    gate = "/tmp/restarted.gate"
+    assert host.run("mkfifo", gate).returncode == 0
+    start_by = {"command": programs("notifier", "--trigger", gate), "type": "notify"}
+    define(host, "restarted", start=start_by, ready={"timeout": 600})
+    service = unit(host, "restarted", Type="exec", ExecStart=f"{CTL} run restarted", NotifyAccess="all")
+    start(host, service)
+    assert host.run("sh", "-c", f"{CTL} restart restarted >/run/restarted.out 2>&1 &").returncode == 0
+    wait_until(lambda: state(host, service)[0] == "inactive", "the unit has ended")
+    assert state(host, service) == INACTIVE
+    host.path(gate).write_text("go")
+    wait_line(host.path("/run/restarted.out"), "restarted: started")
+    assert host.run(CTL, "kill", "restarted").returncode == 0
 
 
 def test_a_unit_with_another_process_is_refused(host: SystemdHost, programs: Programs) -> None:
@@ -182,6 +208,21 @@ def test_a_main_pid_that_is_another_process_is_refused(host: SystemdHost, progra
     assert "got" not in host.path(f"/run/{name}").read_text(), "it was signalled"
 
 
+def test_a_ctl_that_has_not_become_the_service_yet_is_left_to_systemd(host: SystemdHost, programs: Programs) -> None:
+    """`ctl run` before it has the lock; here one that waits stands for it."""
+    define(host, "becoming", match={"cmdline": "no such process"})
+    service = unit(host, "becoming", ExecStart=f"{CTL} wait becoming", SuccessExitStatus="143")
+    host.systemctl("start", service)
+    wait_until(lambda: f"{CTL.parent.parent}" in _argv(host, service), "it is ctl")
+    host.systemctl("stop", service)
+    assert "becoming: already stopped" in host.journal(service)
+    assert state(host, service) == INACTIVE
+
+
+def _argv(host: SystemdHost, service: str) -> str:
+    return host.run("cat", f"/proc/{host.main_pid(service)}/cmdline").stdout
+
+
 def test_a_unit_that_stops_services_at_shutdown_means_them_wherever_they_run(
     host: SystemdHost, programs: Programs
 ) -> None:
@@ -192,20 +233,6 @@ def test_a_unit_that_stops_services_at_shutdown_means_them_wherever_they_run(
     host.systemctl("stop", service)
     assert state(host, service) == INACTIVE
     assert host.run(CTL, "status", "at-shutdown").returncode == 3
-
-
-def test_a_script_that_calls_ctl_is_as_good_as_ctl(host: SystemdHost, programs: Programs) -> None:
-    script = host.write("/opt/stop.sh", f"#!/bin/sh\n{CTL} stop scripted\nexit $?\n")
-    script.chmod(0o755)
-    define(host, "scripted", stop={"schedule": "TERM/6/KILL/5"})
-    service = unit(
-        host, "scripted", ExecStart=command(programs, "ignorer"), ExecStop="/opt/stop.sh", TimeoutStopSec="3",
-        NotifyAccess="all",
-    )  # fmt: skip
-    start(host, service)
-    host.systemctl("stop", service)
-    assert state(host, service) == INACTIVE
-    assert "scripted: stopped, but only KILL ended it" in host.journal(service)
 
 
 def test_reload_by_ctl(host: SystemdHost, programs: Programs) -> None:
@@ -266,6 +293,22 @@ def test_systemds_own_helper_is_no_process_of_the_service(host: SystemdHost, pro
     assert (state(host, service), host.processes(service)) == (INACTIVE, [])
     assert f"KILL to pid {main}" in journal
     assert [line for line in journal.splitlines() if " to pid " in line and f"pid {main} " not in line] == []
+
+
+def test_what_the_service_has_put_into_another_unit_is_not_of_its_own(host: SystemdHost, programs: Programs) -> None:
+    """As sshd does with a login: it descends from the main process, and systemd would not end it either."""
+    guest = "guest.scope"
+    define(host, "hosting", stop={"schedule": "KILL/5", "kill_mode": "tree"})
+    script = f"systemd-run --scope --unit={guest} sleep 600 & sleep 600 & exec {command(programs, 'recorder')}"
+    service = unit(host, "hosting", ExecStart=f"/bin/sh -c '{script}'", ExecStop=f"{CTL} stop --verbose hosting")
+    start(host, service)
+    wait_until(lambda: len(host.processes(guest)) == 1 and len(host.processes(service)) == 2, "each is in its unit")
+    (main_and_child, others) = host.processes(service), host.processes(guest)
+    host.systemctl("stop", service)
+    assert (state(host, service), host.processes(guest)) == (INACTIVE, others)
+    journal = host.journal(service)
+    assert all(f"KILL to pid {pid}" in journal for pid in main_and_child), journal
+    host.systemctl("stop", guest)
 
 
 def test_a_unit_that_delegates_its_control_group(host: SystemdHost, programs: Programs) -> None:

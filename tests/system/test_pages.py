@@ -15,6 +15,7 @@ SERVICES = ("gateway", "engine", "worker@1")
 def test_the_examples(sandbox: Sandbox) -> None:
     for name in ("gateway", "engine"):
         sandbox.service(name, "polite", reload={"command": ["/bin/true"]})
+    (sandbox.root / "new.toml").write_bytes((sandbox.services / "gateway.toml").read_bytes())
     sandbox.service("worker@", "polite", start={"log": str(sandbox.log_dir / "{target}.log")})
     ran = [command for chapter in chapters() for command in _run(sandbox, chapter)]
     assert len(ran) > 30

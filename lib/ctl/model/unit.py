@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+SYSTEM: Final = "/etc/systemd/system"
 EXEC: Final = (
     "ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost",
 )  # fmt: skip
@@ -78,13 +79,24 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     protects_proc: str
     proc_subset: str
     calls: tuple[Call, ...]
+    directory: str  # where what an administrator, or the user whose manager has it, says of units belongs
+
+    @property
+    def of_user(self) -> bool:
+        """Whether it is one of a user's own manager."""
+        return self.directory != SYSTEM
+
+    @property
+    def systemctl(self) -> str:
+        """The command that reaches its manager."""
+        return "systemctl --user" if self.of_user else "systemctl"
 
     def calls_in(self, *settings: str) -> Iterator[Call]:
         """Those in these settings."""
         return (call for call in self.calls if call.setting in settings)
 
 
-def unit_from(name: str, properties: Mapping[str, list[str]]) -> Unit:
+def unit_from(name: str, properties: Mapping[str, list[str]], directory: str = SYSTEM) -> Unit:
     """The unit that these PROPERTIES describe."""
 
     def one(key: str, default: str = "") -> str:
@@ -122,6 +134,7 @@ def unit_from(name: str, properties: Mapping[str, list[str]]) -> Unit:
             for line in properties.get(f"{setting}Ex", [])
             if (call := call_in(setting, line)) is not None
         ),
+        directory=directory,
     )
 
 

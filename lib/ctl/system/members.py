@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ctl.system import procfs
@@ -12,14 +12,6 @@ from ctl.system.reading import Reading, read_newcomers, read_processes
 from ctl.system.wait import now
 
 _LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
-
-
-def _is_systemds(handle: Handle) -> bool:
-    """Whether it is no part of the service, but what systemd keeps beside it and ends by itself: (sd-pam)."""
-    try:
-        return procfs.is_service_manager(handle.pid)
-    except Gone:
-        return False
 
 
 class Members:
@@ -34,8 +26,13 @@ class Members:
         run_ids: Iterable[str],
         since_ticks: int | None = None,
         variable: str = "CTL_RUN_ID",
+        within: Callable[[int], bool] | None = None,
     ) -> None:
-        """Nothing that started before `since_ticks`, by default before the main processes, is looked at."""
+        """Nothing that started before `since_ticks`, by default before the main processes, is looked at.
+
+        With `within` only those of which it says yes are members.
+        """
+        self._within = within
         self._mains = mains
         self._run_ids = frozenset(run_ids)
         self._variable = variable
@@ -168,7 +165,7 @@ class Members:
         if handle is None:
             self._missed = True
             return False
-        if self._is_member(handle) and not _is_systemds(handle) and not handle.is_gone:
+        if self._is_member(handle) and self._is_within(handle) and not handle.is_gone:
             self._known[pid] = handle
             return True
         self._missed = self._missed or handle.is_gone
@@ -179,6 +176,14 @@ class Members:
         return (
             self._has_parent_here(handle) or self._in_session(handle) or self._carries_run_id(handle.pid, handle.stat)
         )
+
+    def _is_within(self, handle: Handle) -> bool:
+        """Whether it is not what systemd keeps beside the service and ends by itself, (sd-pam), or elsewhere."""
+        try:
+            is_systemds = procfs.is_service_manager(handle.pid)
+        except Gone:
+            return True
+        return not is_systemds and (self._within is None or self._within(handle.pid))
 
     def _has_parent_here(self, handle: Handle) -> bool:
         """A parent that is still there after the child named it is that parent, and not a reuse of its pid."""

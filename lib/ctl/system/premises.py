@@ -13,8 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from ctl.model.errors import CtlError
-from ctl.model.unit import PROPERTIES, Unit, unit_from
+from ctl.model.unit import PROPERTIES, SYSTEM, Unit, unit_from
 from ctl.system import procfs, systemd, trust
+from ctl.system.environment import variable
 from ctl.system.pidfd import boot_id, inodes_are_unique
 from ctl.system.supervisor import unit_of
 from ctl.system.users import account_of
@@ -108,6 +109,7 @@ class CgroupPlace(NamedTuple):
 
     unit: str | None  # the innermost service
     of_user: bool  # whether that is one of a user's own manager
+    is_own: bool  # and that this user's, or one of the host's
     session: str | None  # else the login session
     owner: str  # of the process
 
@@ -118,11 +120,11 @@ def place_in_cgroups(pid: int) -> CgroupPlace:
         unit, owner = unit_of(pid), trust.user_name(procfs.read_owner(pid))
         names = [part for path in procfs.read_cgroups(pid) for part in path.split("/")]
     except (procfs.Gone, procfs.Forbidden):
-        return CgroupPlace(None, False, None, "?")
+        return CgroupPlace(None, False, False, None, "?")
     session = next((name for name in names if name.startswith("session-") and name.endswith(".scope")), None)
     if unit is None:
-        return CgroupPlace(None, False, session, owner)
-    return CgroupPlace(unit.name, unit.user is not None, None, owner)
+        return CgroupPlace(None, False, False, session, owner)
+    return CgroupPlace(unit.name, unit.user is not None, unit.user in (None, os.geteuid()), None, owner)
 
 
 def is_writable(path: Path) -> bool:
@@ -185,30 +187,46 @@ def systemd_version() -> str | None:
     return answer.strip() or None if answer else None
 
 
-def units(names: list[str]) -> list[Unit] | None:
-    """These units, each once, under their own names. None where systemd does not answer."""
+def has_own_manager() -> bool:
+    """Whether this user, who is not root, has a systemd of their own, user@.service(5)."""
+    runtime = variable("XDG_RUNTIME_DIR")
+    return os.geteuid() != 0 and runtime is not None and os.path.exists(f"{runtime}/systemd/private")
+
+
+def lingers() -> bool:
+    """Whether this user's own systemd outlives their last logout, loginctl(1)."""
+    return os.path.exists(f"/var/lib/systemd/linger/{user()}")
+
+
+def units(names: list[str], *, of_user: bool = False) -> list[Unit] | None:
+    """These units, each once, under their own names. None where systemd does not answer.
+
+    `of_user`: those of this user's own manager.
+    """
     if not names:
         return []
-    shown = systemd.show(names, PROPERTIES, _WITHIN)
+    shown = systemd.show(names, PROPERTIES, _WITHIN, of_user=of_user)
     if shown is None:
         return None
-    found = [unit_from(name, properties) for name, properties in shown.items()]
+    directory = os.path.expanduser("~/.config/systemd/user") if of_user else SYSTEM
+    found = [unit_from(name, properties, directory) for name, properties in shown.items()]
     return list({unit.name: unit for unit in found}.values())
 
 
-def unit_names() -> list[str] | None:
+def unit_names(*, of_user: bool = False) -> list[str] | None:
     """Every service unit that systemd knows or could load, templates left out. None where it does not answer."""
-    files = systemd.call("list-unit-files", "--type=service", "--plain", "--no-legend", seconds=_WITHIN)
-    loaded = systemd.call("list-units", "--all", "--type=service", "--plain", "--no-legend", seconds=_WITHIN)
+    shown = ("--type=service", "--plain", "--no-legend")
+    files = systemd.call("list-unit-files", *shown, seconds=_WITHIN, of_user=of_user)
+    loaded = systemd.call("list-units", "--all", *shown, seconds=_WITHIN, of_user=of_user)
     if files is None or loaded is None:
         return None
     names = {line.split()[0] for line in [*files.splitlines(), *loaded.splitlines()] if line.strip()}
     return sorted(name for name in names if "@." not in name)
 
 
-def templates_that_mention(word: str) -> list[str]:
+def templates_that_mention(word: str, *, of_user: bool = False) -> list[str]:
     """The templates of units in whose file the word stands: systemd tells nothing of a template itself."""
-    path = systemd.call("show", "--property=UnitPath", "--value", seconds=_WITHIN)
+    path = systemd.call("show", "--property=UnitPath", "--value", seconds=_WITHIN, of_user=of_user)
     found: set[str] = set()
     for directory in (path or "").split():
         for file in _files(directory):

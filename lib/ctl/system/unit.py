@@ -23,6 +23,7 @@ class Unit(NamedTuple):
     of_user: bool  # of a user's own systemd
     control_group: str
     main_pid: int | None  # $MAINPID; None where the unit's main process has ended, or systemd knows none
+    has_ended: bool  # whether systemd has seen its main process end: $EXIT_CODE, and no $MAINPID
 
     def holds(self, pid: int) -> bool:
         """Whether the process is in the unit's control group, where systemd puts what it starts and nobody else can.
@@ -81,7 +82,13 @@ def serving() -> Unit | None:
     path = _control_group(first)
     if path is None or path != _control_group(os.getpid()):
         return None
-    return Unit(path.rpartition("/")[2], variable("MANAGERPID") is not None, path, main_pid)
+    return Unit(
+        name=path.rpartition("/")[2],
+        of_user=variable("MANAGERPID") is not None,
+        control_group=path,
+        main_pid=main_pid,
+        has_ended=main_pid is None and variable("EXIT_CODE") is not None,
+    )
 
 
 @cache

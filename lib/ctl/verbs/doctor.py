@@ -62,9 +62,11 @@ class Doctor:
         self._host = host
         self._premises = asked.premises()
         self._booted = systemd.is_booted()
+        self._has_own_manager = self._booted and asked.has_own_manager()
         self._logins: Logins | None = asked.logins() if self._booted else None
         self._services: dict[str, Service | CtlError] = {}
         self._running: dict[str, tuple[int, str | None]] = {}  # by target: its main process, and the unit of that
+        self._around: list[Unit] = []  # those in whose control groups the main processes are
 
     def everything(self, settings_faults: Sequence[CtlError]) -> list[Diagnosis]:
         """The host, every definition and known instance, and every unit that calls ctl. Raises CtlError."""
@@ -85,10 +87,9 @@ class Doctor:
         self._services |= {service.name: service for service in services}
         units = self._units_that_call(names) if self._booted else []
         found = [self._of_service(service) for service in services]
-        around = {unit for one in found if (unit := one.facts.get("unit")) is not None}
+        around = {unit.name: unit for unit in self._around}
         chosen = [unit for unit in units or [] if unit.name in around or self._calls_for(unit, names)]
-        missing = sorted(around - {unit.name for unit in chosen})
-        chosen += asked.units(missing) or []
+        chosen += [unit for name, unit in sorted(around.items()) if name not in {unit.name for unit in chosen}]
         unanswered = [diagnosis("unit", None, {}, [], [_NO_ANSWER])] if units is None else []
         return [*found, *self._of_units(chosen), *unanswered]
 
@@ -100,6 +101,9 @@ class Doctor:
         found = asked.units(list(names))
         if found is None:
             raise CtlError("failed", _NO_ANSWER.what, where=_NO_ANSWER.where, target=names[0])
+        if self._has_own_manager:
+            own = {unit.name: unit for unit in asked.units(list(names), of_user=True) or []}
+            found = [own.get(unit.name, unit) if unit.load == "not-found" else unit for unit in found]
         for unit in found:
             if unit.load == "not-found":
                 near = did_you_mean(unit.name, [*(asked.unit_names() or []), *self._host.config.service_names()])
@@ -160,7 +164,8 @@ class Doctor:
         self._running[service.name] = main.pid, place.unit
         if place.unit is not None:
             facts["user unit" if place.of_user else "unit"] = place.unit
-            units = asked.units([place.unit]) if self._booted and not place.of_user else None
+            units = asked.units([place.unit], of_user=place.of_user) if self._booted and place.is_own else None
+            self._around += units or []
             findings += check_surroundings(service, main.pid, units[0] if units else None, by)
         elif place.session is not None:
             facts["session"] = place.session
@@ -170,14 +175,9 @@ class Doctor:
 
     def _units_that_call(self, targets: Sequence[str] = ()) -> list[Unit] | None:
         """None where systemd does not answer. Templates are looked at as instances for the targets."""
-        names = asked.unit_names()
-        if names is None:
-            return None
-        if targets:
-            templates = [name.removesuffix(".service") for name in asked.templates_that_mention("ctl ")]
-            names += [f"{template}{target}.service" for template in templates for target in targets]
-        found = asked.units(list(dict.fromkeys(names)))
-        return None if found is None else [unit for unit in found if unit.calls]
+        of_system = _calling(targets, of_user=False)
+        of_user = _calling(targets, of_user=True) if self._has_own_manager else []
+        return None if of_system is None or of_user is None else [*of_system, *of_user]
 
     def _of_units(self, units: Sequence[Unit]) -> list[Diagnosis]:
         return [self._of_unit(unit) for unit in units]
@@ -185,6 +185,8 @@ class Doctor:
     def _of_unit(self, unit: Unit) -> Diagnosis:
         findings = list(check_unit(unit))
         findings += check_unit_pid_file(unit, self._run_dir(unit, unit.calls))
+        if unit.of_user and not asked.lingers():
+            findings.append(_ends_with_the_last_login(unit))
         called: list[str] = []
         if (elsewhere := self._other_conf(unit)) is not None:
             findings.append(elsewhere)
@@ -239,6 +241,17 @@ def _diagnosis_of_definition(checked: Checked, denied: list[Fault]) -> Diagnosis
     return diagnosis("service", checked.target, facts, list(check_definition(faults)), denied)
 
 
+def _calling(targets: Sequence[str], *, of_user: bool) -> list[Unit] | None:
+    names = asked.unit_names(of_user=of_user)
+    if names is None:
+        return None
+    if targets:
+        templates = [name.removesuffix(".service") for name in asked.templates_that_mention("ctl ", of_user=of_user)]
+        names += [f"{template}{target}.service" for template in templates for target in targets]
+    found = asked.units(list(dict.fromkeys(names)), of_user=of_user)
+    return None if found is None else [unit for unit in found if unit.calls]
+
+
 def _unknown(unit: Unit, name: str, error: CtlError) -> list[Finding]:
     if error.reason != "unknown_target":
         return []  # the definition's own diagnosis tells
@@ -252,6 +265,13 @@ def _ends_with_the_session(service: Service, session: str, owner: str) -> Findin
     what = f"it runs in {session} of {owner}, and ends with it: KillUserProcesses=yes"
     mend = beyond_the_login(owner, service.name)
     return Finding(id="in-session", severity="warning", what=what, where="/etc/systemd/logind.conf", mend=mend)
+
+
+def _ends_with_the_last_login(unit: Unit) -> Finding:
+    user = asked.user()
+    what = f"it ends when {user} logs out, with all of that user's own systemd, and is not there at boot: Linger=no"
+    mend = f"loginctl enable-linger {user}"
+    return Finding(id="linger", severity="warning", what=what, where=unit.file, mend=mend)
 
 
 def _conf_of(unit: Unit, call: Call) -> str | None:

@@ -9,17 +9,19 @@ from ctl.system.members import Members
 from ctl.system.pidfd import boot_id
 from ctl.system.procfs import Gone, read_marker, read_variable
 from ctl.verbs.locate import Located
+from ctl.verbs.unit import bounds_of_unit
 
 
 def members_of(located: Located, service: Service, host: Host) -> Members:
     """The members of what was found, and of the runs that are known."""
     mains, record = located.mains, located.record
     run_ids = run_ids_of(located, service, host)
+    within = bounds_of_unit(located, host)
     if not run_ids:
-        return Members(mains, ())
+        return Members(mains, (), within=within)
     is_all = record is not None and not record.earlier_run_ids and {*run_ids} == {*record.run_ids}
     began = record.run_began if is_all and record is not None else 0
-    return Members(mains, run_ids, min([began, *(main.stat.start_ticks for main in mains)]))
+    return Members(mains, run_ids, min([began, *(main.stat.start_ticks for main in mains)]), within=within)
 
 
 def run_ids_of(located: Located, service: Service, host: Host) -> tuple[str, ...]:

@@ -103,7 +103,8 @@ def check_surroundings(service: Service, pid: int, unit: Unit | None, by: Superv
     if any(service.name in call.targets for call in unit.calls):
         return  # that it calls ctl for this service, is looked at with the unit
     what = f"pid {pid} runs in the control group of {unit.name}: a stop or restart of that kills it"
-    mend = f"ctl restart {service.name} from outside of it, or systemctl start ctl@{service.name}.service"
+    unless = "" if unit.of_user else f", or systemctl start ctl@{service.name}.service"
+    mend = f"ctl restart {service.name} from outside of it{unless}"
     where = f"{unit.file or unit.name}, KillMode={unit.kill_mode}"
     yield Finding(id="in-other-unit", severity=WARNING, what=what, where=where, mend=mend)
 
@@ -125,5 +126,5 @@ def check_runs_in_unit(
     pid, elsewhere = running
     where = f"in {elsewhere}" if elsewhere is not None else "in no unit"
     what = f"{name} runs as pid {pid} {where}, started by hand: limits and Restart= of {unit.name} do not hold for it"
-    mend = f"ctl stop {name} && systemctl restart {unit.name}"
+    mend = f"ctl stop {name} && {unit.systemctl} restart {unit.name}"
     yield Finding(id="outside-unit", severity=NOTE, what=what, where=f"/proc/{pid}/cgroup", mend=mend)

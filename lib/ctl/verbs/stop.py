@@ -18,7 +18,7 @@ from ctl.system.wait import now
 from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.runs import members_of
-from ctl.verbs.unit import count_as_success, is_elsewhere
+from ctl.verbs.unit import count_as_success, is_elsewhere, is_started_elsewhere
 
 if TYPE_CHECKING:
     from ctl.verbs.supervision import Supervision
@@ -46,6 +46,8 @@ def stop(service: Service, host: Host, options: StopOptions) -> Result:
     began = now()
     if options.dry_run:
         return stop_locked(service, host, options, began)
+    if is_started_elsewhere(service.name, host):
+        return _not_of_this_unit(service)
     with host.locked(service.name, "stop", options.lock_timeout):
         return stop_locked(service, host, options, began)
 
@@ -75,12 +77,16 @@ def _end(
     located = locate(service, host, options.pid)
     try:
         if is_elsewhere(service.name, located, host):
-            return Result(
-                target=service.name, ok=True, changed=False, before="stopped", after="stopped", reason="already_stopped"
-            )
+            return _not_of_this_unit(service)
         return _end_located(service, host, options, schedule, mode, done, located, began)
     finally:
         located.close()
+
+
+def _not_of_this_unit(service: Service) -> Result:
+    return Result(
+        target=service.name, ok=True, changed=False, before="stopped", after="stopped", reason="already_stopped"
+    )
 
 
 def planned(service: Service, host: Host, located: Located, verb: Literal["stop", "kill"]) -> Result:

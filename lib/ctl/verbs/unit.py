@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Result
 from ctl.system.host import Host
+from ctl.system.lock import purpose_held
 from ctl.system.pidfd import Handle, open_handle
-from ctl.system.procfs import Forbidden
+from ctl.system.procfs import Forbidden, Gone
+from ctl.system.table import exclusion
 from ctl.verbs.locate import Located
 
 if TYPE_CHECKING:
@@ -38,6 +41,31 @@ def is_elsewhere(target: str, located: Located, host: Host) -> bool:
     raise CtlError("identity_mismatch", what, where=f"MAINPID={unit.main_pid}")
 
 
+def bounds_of_unit(located: Located, host: Host) -> Callable[[int], bool] | None:
+    """What says of a process whether it is of the unit that ctl is called by; None where it need not be.
+
+    A process that descends from the unit's may have been put into a unit of its own, as a login by sshd is. systemd
+    ends the one without the other, and so does ctl where it does this in the place of systemd.
+    """
+    unit = host.unit
+    if unit is None or not all(unit.holds(main.pid) for main in located.mains):
+        return None
+    return None if not located.mains and unit.main_pid is None and unit.outlives_its_process() else unit.holds
+
+
+def is_started_elsewhere(target: str, host: Host) -> bool:
+    """Whether another ctl is just starting the service, while the unit that this ctl is called by has ended.
+
+    As in a restart by hand. To wait for that, in order to leave alone what comes of it, would only keep the unit from
+    ending.
+    """
+    unit = host.unit
+    if unit is None or not unit.has_ended:
+        return False
+    verb = purpose_held(host.records.lock_file(target))
+    return verb in ("start", "run", "restart") and not unit.outlives_its_process()
+
+
 def count_as_success(result: Result, host: Host) -> None:
     """A stop that ctl has completed is one for systemd as well."""
     unit = host.unit
@@ -60,20 +88,26 @@ def _is_of(unit: Unit, main: Handle) -> bool:
 
 
 def _require_ended(unit: Unit, located: Located) -> None:
-    """Raises CtlError where systemd names a main process that lives and was not believed to be the service's."""
+    """Raises CtlError where systemd names a main process that lives and was not believed to be the service's.
+
+    A `ctl run` that has not become the service yet is none: systemd ends it when there is nothing more to stop.
+    """
     claim = next((claim for claim in located.claims if claim.source == "$MAINPID"), None)
-    if unit.main_pid is None or claim is None or not _is_alive(unit.main_pid):
+    if unit.main_pid is None or claim is None or not _is_alive(unit.main_pid, or_ctl=False):
         return
     what = f"its main process is not the one of {unit.name}: {claim.why}; none was signalled"
     raise CtlError("identity_mismatch", what, where=f"MAINPID={unit.main_pid}")
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int, *, or_ctl: bool = True) -> bool:
     try:
         handle = open_handle(pid)
+        if handle is None:
+            return False
+        with handle:
+            is_ctl = not or_ctl and exclusion(handle) == "another_ctl"
+            return not is_ctl and not handle.is_gone
+    except Gone:
+        return False
     except Forbidden:
         return True
-    if handle is None:
-        return False
-    with handle:
-        return not handle.is_gone

@@ -44,7 +44,12 @@ class Called(NamedTuple):
 def drop_in(unit: Unit, name: str, *lines: str) -> str:
     """The text of a drop-in file; its first line says where it goes, as `systemctl cat` does."""
     return "\n".join(
-        (f"# /etc/systemd/system/{unit.name}.d/{name}.conf", "[Service]", *lines, "# and then: systemctl daemon-reload")
+        (
+            f"# {unit.directory}/{unit.name}.d/{name}.conf",
+            "[Service]",
+            *lines,
+            f"# and then: {unit.systemctl} daemon-reload",
+        )
     )
 
 
@@ -52,11 +57,14 @@ def check_unit(unit: Unit) -> Iterator[Finding]:
     """What is wrong with the unit, whatever it calls ctl for."""
     if unit.load != "loaded":
         what = f"systemd cannot load it: {unit.problem or unit.load}"
-        mend = f"systemctl unmask {unit.name}" if unit.load == "masked" else f"systemd-analyze verify {unit.name}"
+        verify = f"systemd-analyze {'--user ' if unit.of_user else ''}verify {unit.name}"
+        mend = f"{unit.systemctl} unmask {unit.name}" if unit.load == "masked" else verify
         yield Finding(id="unit-not-loaded", severity=ERROR, what=what, where=unit.file or unit.name, mend=mend)
     if unit.changed:
         what = "its file has changed since systemd read it: what is said here is of the old one"
-        yield Finding(id="unit-changed", severity=WARNING, what=what, where=unit.file, mend="systemctl daemon-reload")
+        yield Finding(
+            id="unit-changed", severity=WARNING, what=what, where=unit.file, mend=f"{unit.systemctl} daemon-reload"
+        )
     for call in unit.calls_in("ExecStop", "ExecStopPost"):
         if call.verb == "stop" and not call.targets:
             what = f"{call.setting}= calls ctl stop without a target: that stops every service of this host"
@@ -173,7 +181,8 @@ def _stopped_without_ctl(called: Called) -> Iterator[Finding]:
         but = f"without {', '.join(lost)}" if lost else f"not {service.schedule}"
     else:
         severity, but = NOTE, "not by ctl"
-    what = f"it has no ExecStop=: systemctl stop ends {service.name} with {signal} to its whole control group, {but}"
+    whom = f"{service.name} with {signal} to its whole control group"
+    what = f"it has no ExecStop=: {unit.systemctl} stop ends {whom}, {but}"
     call = next(call for call in called.by if call.setting == "ExecStart")
     yield _finding(unit, "stop-without-ctl", severity, what, "ExecStop", f"ExecStop={_line(call, 'stop', called)}")
 
@@ -218,9 +227,13 @@ def _runtime_directory(called: Called) -> Iterator[Finding]:
 def _restarts(called: Called) -> Iterator[Finding]:
     unit, name = called.unit, called.service.name
     if unit.restart != "no" and called.verbs("ExecStart", "ExecStop") & {"run", "start", "stop"}:
-        what = f"ctl stop {name} by hand is undone (Restart={unit.restart}); systemctl stop {unit.name} holds"
+        what = f"ctl stop {name} by hand is undone (Restart={unit.restart}); {unit.systemctl} stop {unit.name} holds"
         yield Finding(
-            id="restart", severity=NOTE, what=what, where=_where(unit, "Restart"), mend=f"systemctl stop {unit.name}"
+            id="restart",
+            severity=NOTE,
+            what=what,
+            where=_where(unit, "Restart"),
+            mend=f"{unit.systemctl} stop {unit.name}",
         )
 
 
@@ -236,8 +249,8 @@ def _user(called: Called) -> Iterator[Finding]:
 
 def _reload(called: Called) -> Iterator[Finding]:
     if "reload" in called.verbs("ExecReload") and called.service.reload is None:
-        what = f"systemctl reload fails: ExecReload= calls ctl, and {called.service.name} has no [reload] (exit 6)"
-        where = called.service.file
+        name, where = called.service.name, called.service.file
+        what = f"{called.unit.systemctl} reload fails: ExecReload= calls ctl, and {name} has no [reload] (exit 6)"
         mend = f'# {where}\n[reload]\nsignal = "HUP"'
         yield Finding(id="reload", severity=NOTE, what=what, where=where, mend=mend)
 

@@ -25,11 +25,24 @@ Subjects = Annotated[
 def doctor(session: Session, targets: Subjects = None) -> int:
     """Tell what will not work, and what mends it.
 
-    It has no effect. Without a target: this host, every definition, and every systemd unit that calls ctl. With one:
-    it, and the units that call ctl for it or hold its process. With the name of a unit: that unit. Each finding comes
-    with its severity (error: will not work; warning: not in the case that it names; note: works, and may surprise),
-    its place and its mend: a command, or a file with its lines. Exits with 0 where all is well, notes aside; 1 where
-    something will not work; 4 where something could not be read; 5 for an unknown name.
+    Without a target: this host, every definition, and every systemd unit that calls ctl. With one: it, and the units
+    that call ctl for it or hold its process. With the name of a unit: that unit.
+
+    Each finding comes with its severity, its place and its mend: a command, or a file with its lines. An error will
+    not work, a warning not in the case that it names, and a note works and may surprise. It has no effect.
+
+    Exit codes:
+        0: all is well, notes aside
+        1: something will not work
+        2
+        4: something could not be read
+        5: a name that nobody has
+        130, 143, 199
+
+    Examples:
+        ctl doctor
+        ctl doctor gateway            # its definition, its process, and the units that call ctl for it
+        ctl doctor gateway.service    # a unit
     """
     diagnoses = _diagnoses(session, targets or [])
     faults = [fault for one in diagnoses for fault in one.errors]
