@@ -33,7 +33,6 @@ Ground = Literal[
     "zombie",
     "other_pid_namespace",
     "another_user",  # by what the kernel lets us signal, where /proc does not tell
-    "login",  # it keeps a login open for systemd's user manager
     "passing",  # it came, went or changed while it was looked at
 ]
 

@@ -17,7 +17,6 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
-SD_PAM = "(sd-pam)"
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
@@ -116,8 +115,6 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         raise
     if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
         verdict = NO  # the kernel knows whose it is, even where /proc does not tell
-    if verdict == UNKNOWN and keeps_login_open(handle):
-        verdict = NO
     if handle.is_gone:  # then what was read may be another's
         handle.close()
         raise Gone(pid)
@@ -138,21 +135,6 @@ def exclusion(handle: Handle) -> Exclusion | None:
     if is_gated(handle.pid):
         return "gated"
     return "service_manager" if procfs.is_service_manager(handle.pid) else None
-
-
-def keeps_login_open(handle: Handle) -> bool:
-    """Whether it is the helper that keeps the PAM session of systemd's user manager open, user@.service(5).
-
-    Not even its own user may read its environment, so a rule that asks for that could not be judged. In its control
-    group is systemd alone: from there nobody can have called ctl to start a service.
-    """
-    if handle.stat.comm != SD_PAM:
-        return False
-    try:
-        paths = [path.split("/") for path in procfs.read_cgroups(handle.pid)]
-    except Gone:
-        return False
-    return any(path[-1] == "init.scope" and path[-2].startswith("user@") for path in paths if len(path) > 1)
 
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:

@@ -218,7 +218,7 @@ class _Survey:
         if rules_say == NO:
             return _no("rules", "")
         if rules_say == UNKNOWN:
-            return _judged_without_proc(stat)
+            return _no("another_user", "is another user's, as the kernel lets this one not signal it")
         return self._caller_of_ctl(pid)
 
     def _exclusion(self, pid: int) -> _Standing | None:
@@ -252,13 +252,6 @@ class _Survey:
 
 def _no(ground: Ground, why: str) -> _Standing:
     return _Standing(NO, ground, why)
-
-
-def _judged_without_proc(stat: Stat | None) -> _Standing:
-    """Of whom /proc does not tell enough, and the scan knows all the same."""
-    if stat is not None and stat.comm == table.SD_PAM:
-        return _no("login", "is systemd's, and keeps the login of this user open")
-    return _no("another_user", "is another user's, as the kernel lets this one not signal it")
 
 
 def _stat(pid: int) -> Stat | None:
