@@ -523,3 +523,21 @@ def test_a_pid_file_of_another_user_is_not_believed_by_root(sandbox: Sandbox, wo
     assert "is not to be trusted" in killed.stderr
     assert f"{sandbox.pid_file(word)} belongs to nobody, not to root" in killed.stderr
     assert_untouched(service)
+
+
+# -- a plain user with a login
+
+
+def test_what_keeps_its_own_user_from_reading_it_keeps_nobody_from_starting(plain_sandbox: Sandbox) -> None:
+    """ssh-agent lets nobody read its environment, by which a service without match rules would be known."""
+    requires("ssh-agent", "setpriv")
+    socket = plain_sandbox.tmp / "agent"
+    agent = plain_sandbox.reaper.start(["ssh-agent", "-D", "-a", socket], ready="Agent pid", user=PLAIN_UID)
+    unreadable = ["setpriv", f"--reuid={PLAIN_UID}", f"--regid={PLAIN_UID}", "--clear-groups", "cat"]
+    read = subprocess.run([*unreadable, f"/proc/{agent.pid}/environ"], capture_output=True, check=False)
+    assert b"Permission denied" in read.stderr
+    plain_sandbox.service("web", "polite")
+    assert plain_sandbox.ctl("explain", "web", "--json", "--verbose").expect(0).one["state"] == "stopped"
+    plain_sandbox.ctl("start", "web").expect(0)
+    plain_sandbox.ctl("stop", "web").expect(0)
+    assert agent.alive()

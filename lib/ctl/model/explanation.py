@@ -32,6 +32,7 @@ Ground = Literal[
     "kernel_thread",
     "zombie",
     "other_pid_namespace",
+    "login",  # what a login leaves in the list of processes: an agent with keys, sshd
     "another_user",  # by what the kernel lets us signal, where /proc does not tell
     "passing",  # it came, went or changed while it was looked at
 ]

@@ -17,6 +17,8 @@ from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 
 _ROOT = 0
+_AGENTS = ("ssh-agent", "gpg-agent")
+_SSHD = ("sshd", "sshd-session")
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
@@ -115,6 +117,8 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         raise
     if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
         verdict = NO  # the kernel knows whose it is, even where /proc does not tell
+    if verdict == UNKNOWN and serves_login(handle):
+        verdict = NO
     if handle.is_gone:  # then what was read may be another's
         handle.close()
         raise Gone(pid)
@@ -135,6 +139,16 @@ def exclusion(handle: Handle) -> Exclusion | None:
     if is_gated(handle.pid):
         return "gated"
     return "service_manager" if procfs.is_service_manager(handle.pid) else None
+
+
+def serves_login(handle: Handle) -> bool:
+    """Whether it is what a login leaves in every user's process list: an agent with keys, or the user's half of sshd.
+
+    These keep even their own user from reading their environment. Whoever logs in twice could otherwise start nothing
+    that is known by its environment alone. As a service, such a program is known by a match rule.
+    """
+    stat = handle.stat
+    return stat.comm in _AGENTS or (stat.comm in _SSHD and is_anothers(stat.ppid))
 
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:

@@ -218,8 +218,20 @@ class _Survey:
         if rules_say == NO:
             return _no("rules", "")
         if rules_say == UNKNOWN:
-            return _no("another_user", "is another user's, as the kernel lets this one not signal it")
+            return self._judged_without_proc(pid)
         return self._caller_of_ctl(pid)
+
+    def _judged_without_proc(self, pid: int) -> _Standing:
+        """Of whom /proc does not tell enough, and the scan knows all the same."""
+        try:
+            handle = open_handle(pid)
+        except Forbidden:
+            handle = None
+        if handle is not None:
+            with handle:
+                if table.serves_login(handle):
+                    return _no("login", "belongs to a login of this user: an agent with keys, or sshd")
+        return _no("another_user", "is another user's, as the kernel lets this one not signal it")
 
     def _exclusion(self, pid: int) -> _Standing | None:
         try:
