@@ -29,7 +29,7 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   run --separate-stderr ctl doctor web
   assert_failure 1
   assert_line --index 0 'web: 1 warning'
-  assert_line --regexp "^  where      $CONF/services/web.toml, stop.pid_file$"
+  assert_regex "$(tr -s ' \n' ' ' <<<"$output")" " where $CONF/services/web.toml, stop.pid_file mend " # the lines are folded
   run ctl doctor web --json
   assert_failure 1
   assert_json '[.verb, .ok, .changed, (.results | length), .results[0].kind, .results[0].target] | tojson' \

@@ -22,7 +22,8 @@ import pytest
 from support import proc
 from support.bystander import assert_untouched, start_bystander
 from support.hidepid import hidepid
-from support.reaper import MARK
+from support.programs import Programs
+from support.reaper import MARK, Reaper
 from support.requires import requires, requires_mounts, requires_root
 from support.sandbox import NOBODY_UID, PLAIN_UID, Json, Sandbox
 from support.waiting import wait_file
@@ -528,16 +529,23 @@ def test_a_pid_file_of_another_user_is_not_believed_by_root(sandbox: Sandbox, wo
 # -- a plain user with a login
 
 
-def test_what_keeps_its_own_user_from_reading_it_keeps_nobody_from_starting(plain_sandbox: Sandbox) -> None:
+LOGIN_UID = 12346  # who is hidden from nobody: other tests must not meet this agent
+
+
+def test_what_keeps_its_own_user_from_reading_it_keeps_nobody_from_starting(
+    public_dir: Path, reaper: Reaper, programs: Programs
+) -> None:
     """ssh-agent lets nobody read its environment, by which a service without match rules would be known."""
     requires("ssh-agent", "setpriv")
-    socket = plain_sandbox.tmp / "agent"
-    agent = plain_sandbox.reaper.start(["ssh-agent", "-D", "-a", socket], ready="Agent pid", user=PLAIN_UID)
-    unreadable = ["setpriv", f"--reuid={PLAIN_UID}", f"--regid={PLAIN_UID}", "--clear-groups", "cat"]
+    (root := public_dir / "login").mkdir()
+    sandbox = Sandbox(root, reaper, programs, owner=LOGIN_UID)
+    socket = sandbox.tmp / "agent"
+    agent = reaper.start(["ssh-agent", "-D", "-a", socket], ready="Agent pid", user=LOGIN_UID)
+    unreadable = ["setpriv", f"--reuid={LOGIN_UID}", f"--regid={LOGIN_UID}", "--clear-groups", "cat"]
     read = subprocess.run([*unreadable, f"/proc/{agent.pid}/environ"], capture_output=True, check=False)
     assert b"Permission denied" in read.stderr
-    plain_sandbox.service("web", "polite")
-    assert plain_sandbox.ctl("explain", "web", "--json", "--verbose").expect(0).one["state"] == "stopped"
-    plain_sandbox.ctl("start", "web").expect(0)
-    plain_sandbox.ctl("stop", "web").expect(0)
+    sandbox.service("web", "polite")
+    assert sandbox.ctl("explain", "web", "--json", "--verbose").expect(0).one["state"] == "stopped"
+    sandbox.ctl("start", "web").expect(0)
+    sandbox.ctl("stop", "web").expect(0)
     assert agent.alive()

@@ -23,6 +23,7 @@ NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can 
 _SERVICE_MANAGERS: Final = frozenset(
     f"{directory}/systemd/{name}" for directory in ("/lib", "/usr/lib") for name in ("systemd", "systemd-executor")
 )
+_SD_PAM: Final = "(sd-pam)"
 _DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
@@ -124,6 +125,8 @@ def is_service_manager(pid: int) -> bool:
     executable = read_executable(pid)
     if executable is None:
         return next(iter(read_cgroups(pid)), "").endswith("/init.scope")
+    if not executable:  # one that is ending has only its name left
+        return read_stat(pid).comm == _SD_PAM
     return executable in _SERVICE_MANAGERS
 
 
