@@ -205,6 +205,25 @@ services:
         after:
           description: The state after it.
           type: str
+    supervisor:
+      description: Who else has the process in their care, such as a systemd unit. Left out where nobody has.
+      type: dict
+      contains:
+        kind:
+          description: What it is - V(systemd), V(runit), V(s6), V(supervisord), V(docker), and the like.
+          type: str
+        name:
+          description: Its own name for the process, such as that of the unit; V(null) where that is not known.
+          type: str
+        command:
+          description: The command that holds where what was done here is undone.
+          type: str
+        restarts:
+          description: Whether it undoes what was done; V(null) where that cannot be told.
+          type: bool
+        setting:
+          description: Where that is set, such as V(Restart=always).
+          type: str
     paused_until:
       description: When a pause is over by itself, as in RFC 3339.
       type: str
