@@ -19,7 +19,8 @@ from support.waiting import TIMEOUT, wait_closed, wait_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CTL = ROOT / "bin" / "ctl"
-PLAIN_UID = 12345  # in no passwd file
+# In no passwd file. Each worker has its own: a plain user's ctl looks at all processes of that user.
+PLAIN_UID = 12345 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 NOBODY_UID = 65534
 
 Json = dict[str, Any]

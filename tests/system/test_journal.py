@@ -18,7 +18,7 @@ import pytest
 from support.full_dir import full, read_only
 from support.programs import Programs
 from support.requires import requires_root
-from support.sandbox import CTL, NOBODY_UID, ROOT, Sandbox
+from support.sandbox import CTL, NOBODY_UID, PLAIN_UID, ROOT, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_gone, wait_line
 
@@ -225,7 +225,7 @@ def test_a_plain_user_without_a_name_and_in_a_directory_of_their_own(plain_sandb
     plain_sandbox.configure(run_dir=str(plain_sandbox.run_dir))
     plain_sandbox.ctl("kill", "web").expect(0)
     line = (plain_sandbox.home / ".local/state/ctl/log/events.jsonl").read_text(encoding="utf-8")
-    assert '"uid":12345,"user":"12345",' in line
+    assert f'"uid":{PLAIN_UID},"user":"{PLAIN_UID}",' in line
 
 
 def test_sudo_and_a_login(sandbox: Sandbox) -> None:

@@ -13,6 +13,7 @@ import pwd
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from support.programs import Programs
 from support.reaper import MARK, Reaper
 from support.requires import requires, requires_mounts, requires_root
 from support.sandbox import NOBODY_UID, PLAIN_UID, Json, Sandbox
-from support.waiting import wait_file
+from support.waiting import TIMEOUT, wait_file, wait_on_disk
 
 Spoil = Callable[[Path], None]
 
@@ -529,7 +530,7 @@ def test_a_pid_file_of_another_user_is_not_believed_by_root(sandbox: Sandbox, wo
 # -- a plain user with a login
 
 
-LOGIN_UID = 12346  # who is hidden from nobody: other tests must not meet this agent
+LOGIN_UID = PLAIN_UID + 1000  # no other test's ctl must meet this agent
 
 
 def test_what_keeps_its_own_user_from_reading_it_keeps_nobody_from_starting(
@@ -549,3 +550,28 @@ def test_what_keeps_its_own_user_from_reading_it_keeps_nobody_from_starting(
     sandbox.ctl("start", "web").expect(0)
     sandbox.ctl("stop", "web").expect(0)
     assert agent.alive()
+
+
+BECOMES = """
+import os, sys, time
+os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
+print(f"ready (pid: {os.getpid()})", flush=True)
+sys.stdin.readline()
+time.sleep(0.05)  # so long it takes to execute its program
+os.execv("/usr/bin/tail", ["tail", "-f", "/dev/null"])
+"""
+
+
+def test_who_is_just_becoming_this_user_keeps_nobody_from_starting(plain_sandbox: Sandbox) -> None:
+    """As su, cron and systemd do it: until it executes a program, not even its own user may read its environment."""
+    plain_sandbox.service("web", "polite")
+    argv = [sys.executable, "-c", BECOMES, str(PLAIN_UID)]
+    other = plain_sandbox.reaper.start(argv, stdin=subprocess.PIPE)
+    assert other.popen.stdin
+    starting = plain_sandbox.ctl_popen("start", "web")
+    lock = plain_sandbox.run_dir / "web.lock"
+    wait_on_disk(lock, lambda: lock.exists() or None, TIMEOUT, lambda: "no lock")
+    other.popen.stdin.write(b"go\n")
+    other.popen.stdin.flush()
+    plain_sandbox.collect(starting).expect(0)
+    plain_sandbox.ctl("stop", "web").expect(0)

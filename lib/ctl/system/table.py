@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -15,8 +16,11 @@ from ctl.system import procfs
 from ctl.system.gate import is_gated
 from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
+from ctl.system.wait import now
 
 _ROOT = 0
+_BECOMES_WITHIN = 0.5  # seconds
+_LOOK_EVERY = 10  # milliseconds
 _AGENTS = ("ssh-agent", "gpg-agent")
 _SSHD = ("sshd", "sshd-session")
 _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
@@ -65,11 +69,44 @@ def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
                 unknown.append(pid)
             if handle is not None:
                 handle.close()
-    for handle in [handle for handle in matching if handle.pid in callers]:
-        matching.remove(handle)
-        handle.close()
+    if unknown and not matching and rules.uid == os.geteuid():
+        came, unknown = _judge_again(unknown, rules)
+        matching += came
+    matching = _without(callers, matching)
     hidden = not matching and (rules.uid is None or rules.uid != os.geteuid()) and procfs.hides_others()
     return Scan(matching, unknown, hidden)
+
+
+def _without(pids: set[int], handles: list[Handle]) -> list[Handle]:
+    for handle in handles:
+        if handle.pid in pids:
+            handle.close()
+    return [handle for handle in handles if handle.pid not in pids]
+
+
+def _judge_again(unknown: list[int], rules: Rules) -> tuple[list[Handle], list[int]]:
+    """Those that match after all, and those that still cannot be judged.
+
+    A process that has just become this user's, by su(1), cron(8) or systemd, cannot be read by that user until it has
+    executed its program, PR_SET_DUMPABLE in prctl(2): it is given the time for that.
+    """
+    matching: list[Handle] = []
+    until = now() + _BECOMES_WITHIN
+    while unknown and now() < until:
+        select.poll().poll(_LOOK_EVERY)
+        for pid in list(unknown):
+            try:
+                handle, verdict = judge(pid, rules)
+            except Gone:
+                unknown.remove(pid)
+                continue
+            if verdict != UNKNOWN:
+                unknown.remove(pid)
+            if verdict == YES and handle is not None:
+                matching.append(handle)
+            elif handle is not None:
+                handle.close()
+    return matching, unknown
 
 
 def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> set[str]:
