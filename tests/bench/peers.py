@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.pairs import Unexpected
-from bench.workshop import Workshop
+from bench.workshop import PYTHON, Workshop
 from support.reaper import PATH
 from support.sandbox import ROOT
 from support.waiting import TIMEOUT, wait_until
 
 SCRIPT = Path(__file__).with_name("pid_file_script.sh")
 VENV = ROOT / ".venv"
-NODE_PACKAGES = VENV / "peers"  # what bin/setup removes with the rest
-PM2_VERSION = "7.0.4"
+INSTALLED = VENV / "peers"  # what bin/setup removes with the rest
+PM2_VERSION, SUPERVISOR_VERSION = "7.0.4", "4.3.0"
 GRACE = 1  # seconds, of what ignores TERM
 
 
@@ -80,10 +80,15 @@ def _script(shop: Workshop, services: dict[str, list[str]]) -> Peer:
 
 
 def _supervisor(shop: Workshop, services: dict[str, list[str]]) -> Peer:
-    daemon, client = (_program(str(VENV / "bin" / name)) for name in ("supervisord", "supervisorctl"))
+    programs = INSTALLED / "supervisor" / "bin"
+    if not programs.exists():
+        # Not into ctl's own: what is in there, and ctl does without, would be imported by the libraries of both.
+        _install(f"supervisor {SUPERVISOR_VERSION}", [PYTHON, "-m", "venv", programs.parent])
+        _install("", [programs / "pip", "install", "--quiet", f"supervisor=={SUPERVISOR_VERSION}"])
+    daemon, client = programs / "supervisord", programs / "supervisorctl"
     place = _place(shop, "supervisor")
     socket, conf = place / "socket", place / "supervisord.conf"
-    programs = "".join(
+    sections = "".join(
         f"[program:{name}]\ncommand={' '.join(command)}\nautostart=false\nautorestart=false\nstartsecs=0\n"
         f"stopwaitsecs={GRACE}\nstdout_logfile=NONE\nstderr_logfile=NONE\n"
         for name, command in services.items()
@@ -92,7 +97,7 @@ def _supervisor(shop: Workshop, services: dict[str, list[str]]) -> Peer:
         f"[supervisord]\nnodaemon=true\nlogfile={place}/log\npidfile={place}/pid\nuser=root\n"
         f"[unix_http_server]\nfile={socket}\n[supervisorctl]\nserverurl=unix://{socket}\n"
         "[rpcinterface:supervisor]\n"
-        f"supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n{programs}"
+        f"supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n{sections}"
     )
     shop.sandbox.reaper.start([daemon, "-c", conf], ready=None, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(socket.exists, "supervisord's socket", TIMEOUT)
@@ -108,15 +113,14 @@ def _supervisor(shop: Workshop, services: dict[str, list[str]]) -> Peer:
 
 def _pm2(shop: Workshop, services: dict[str, list[str]]) -> Peer:
     _program("node")
-    program = NODE_PACKAGES / "node_modules" / ".bin" / "pm2"
+    program = INSTALLED / "node_modules" / ".bin" / "pm2"
     if not program.exists():
-        print(f"bench: installing pm2 {PM2_VERSION} into {NODE_PACKAGES}", file=sys.stderr, flush=True)
-        install: Argv = [_program("npm"), "install", "--silent", "--no-audit", "--no-fund", "--prefix", NODE_PACKAGES]
-        subprocess.run([*install, f"pm2@{PM2_VERSION}"], check=True, stdout=subprocess.DEVNULL)
+        options: Argv = ["--silent", "--no-audit", "--no-fund", "--prefix", INSTALLED]
+        _install(f"pm2 {PM2_VERSION}", [_program("npm"), "install", *options, f"pm2@{PM2_VERSION}"])
     shop.environment |= {"PM2_HOME": str(_place(shop, "pm2"))}
     for name, (command, *arguments) in services.items():
-        options = ["--name", name, "--interpreter", "none", "--no-autorestart", "--kill-timeout", str(GRACE * 1000)]
-        _do(shop, [program, "start", command, *options, *(["--", *arguments] if arguments else [])])
+        given = ["--name", name, "--interpreter", "none", "--no-autorestart", "--kill-timeout", str(GRACE * 1000)]
+        _do(shop, [program, "start", command, *given, *(["--", *arguments] if arguments else [])])
         _do(shop, [program, "stop", name])
     return Peer("pm2", lambda name: [program, "start", name], lambda name: [program, "stop", name], None)
 
@@ -170,6 +174,12 @@ def _program(name: str) -> str:
     if found is None:
         raise Missing(f"{name} is not installed")
     return found
+
+
+def _install(what: str, argv: Sequence[str | Path]) -> None:
+    if what:
+        print(f"bench: installing {what} into {INSTALLED}", file=sys.stderr, flush=True)
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def _place(shop: Workshop, name: str) -> Path:

@@ -13,7 +13,7 @@ from ctl.system.wait import now
 
 _SHORTEST_PAUSE = 0.005  # seconds
 _LONGEST_PAUSE = 0.25
-_SHARE = 0.02  # of the time waited so far
+_SHARE = 0.01  # of the time waited so far
 _REST = 4.0  # times as long as the last question took
 
 
