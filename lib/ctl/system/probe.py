@@ -14,6 +14,7 @@ from ctl.model.program import Program
 from ctl.model.service import Drain, Ready, tcp_address
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system.hooks import Answer, run_command
+from ctl.system.turns import let_others
 
 _ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to be gone
@@ -105,7 +106,8 @@ class Attempt:
     def close(self) -> None:
         """Give it up where it still runs. A command is gone then; a thread that hangs in the resolver is left."""
         os.eventfd_write(self._given_up, 1)
-        self._thread.join(_CLEAN_UP_WITHIN)
+        with let_others():
+            self._thread.join(_CLEAN_UP_WITHIN)
         with self._closing:
             self._closed = True
             os.close(self.fd)

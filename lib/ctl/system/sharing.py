@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from ctl.system.turns import let_others
+
 T = TypeVar("T")
 
 
@@ -29,13 +31,17 @@ class Shared(Generic[T]):
         with self._changed:
             self._thoroughly = self._thoroughly or thorough
             wanted = self._begun + 1
-            while self._done < wanted:
-                if self._looking:
+        while True:
+            # One look for all who are going to ask: it begins when nobody has anything else to do.
+            with let_others(in_no_hurry=True), self._changed:
+                while self._done < wanted and self._looking:
                     self._changed.wait()
-                else:
+            with self._changed:
+                if self._done >= wanted:
+                    assert self._seen is not None  # noqa: S101 - for mypy: there has been a look
+                    return self._seen
+                if not self._looking:
                     self._look_now()
-            assert self._seen is not None  # noqa: S101 - for mypy: there has been a look
-            return self._seen
 
     def _look_now(self) -> None:
         """Look while nobody is held up, and wake up all who wait."""

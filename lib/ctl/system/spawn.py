@@ -26,6 +26,7 @@ from ctl.system.environment import DEFAULT_PATH
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle, open_handle
+from ctl.system.turns import let_others
 
 
 class Gated:
@@ -54,7 +55,8 @@ class Gated:
         """Let the child end without becoming anything, and wait for that."""
         if self._opener is not None:
             self._close()
-            self._child.wait()
+            with let_others():
+                self._child.wait()
 
     def how_it_ended(self) -> str | None:
         """How the child ended, None while it runs."""
@@ -232,19 +234,20 @@ def _fork(
     argv: tuple[str, ...], program: Program, account: Account | None, behind: int, log: int
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            argv,
-            stdin=behind,
-            stdout=log,
-            stderr=log,
-            env=program.environment,
-            cwd=program.directory,
-            start_new_session=True,
-            umask=program.umask,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else account.groups,
-        )
+        with let_others():
+            return subprocess.Popen(
+                argv,
+                stdin=behind,
+                stdout=log,
+                stderr=log,
+                env=program.environment,
+                cwd=program.directory,
+                start_new_session=True,
+                umask=program.umask,
+                user=None if account is None else account.uid,
+                group=None if account is None else account.gid,
+                extra_groups=None if account is None else account.groups,
+            )
     except OSError as error:
         raise failure(error, "cannot start it", otherwise="exec_failed", where=program.place("[start]")) from None
 

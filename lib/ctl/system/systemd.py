@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ctl.system.environment import DEFAULT_PATH, variable
+from ctl.system.turns import let_others
 
 Properties = dict[str, list[str]]  # by name; Exec*= has a value for each of its lines, the others have one
 
@@ -40,7 +41,7 @@ def call(*arguments: str, seconds: float, of_user: bool = False, program: str = 
     environment = {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
     if runtime := variable("XDG_RUNTIME_DIR"):
         environment["XDG_RUNTIME_DIR"] = runtime
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    with contextlib.suppress(OSError, subprocess.SubprocessError), let_others():
         done = subprocess.run(
             [program, *(["--user"] if of_user else []), *arguments],
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from ctl.system import procfs
 from ctl.system.gate import is_gated
 from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
+from ctl.system.turns import let_others
 from ctl.system.wait import now
 
 _ROOT = 0
@@ -93,7 +94,8 @@ def _judge_again(unknown: list[int], rules: Rules) -> tuple[list[Handle], list[i
     matching: list[Handle] = []
     until = now() + _BECOMES_WITHIN
     while unknown and now() < until:
-        select.poll().poll(_LOOK_EVERY)
+        with let_others():
+            select.poll().poll(_LOOK_EVERY)
         for pid in list(unknown):
             try:
                 handle, verdict = judge(pid, rules)

@@ -11,6 +11,7 @@ from ctl.model.identity import LARGEST_PID
 from ctl.system import procfs
 from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.procfs import Forbidden, Gone
+from ctl.system.turns import let_others
 
 _CONTROL: Final = "/.control"  # where the control processes of a unit with Delegate= are
 _ANSWERS_WITHIN: Final = 5.0  # seconds
@@ -54,12 +55,13 @@ class Unit(NamedTuple):
         """What it prints, "" where it fails or does not answer: that is systemd's affair, and keeps nothing back."""
         manager = ["--user"] if self.of_user else ["--system"]
         try:
-            done = subprocess.run(
-                ["systemctl", *manager, *arguments, "--", self.name],
-                env={**given(), "PATH": DEFAULT_PATH},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                timeout=_ANSWERS_WITHIN, check=False,
-            )  # fmt: skip
+            with let_others():
+                done = subprocess.run(
+                    ["systemctl", *manager, *arguments, "--", self.name],
+                    env={**given(), "PATH": DEFAULT_PATH},
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    timeout=_ANSWERS_WITHIN, check=False,
+                )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout.decode(errors="replace")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 
 from ctl.system.interrupts import Patience
+from ctl.system.turns import let_others
 
 
 def now() -> float:
@@ -28,7 +29,12 @@ def readable(fds: Iterable[int], deadline: float, patience: Patience) -> set[int
         left = deadline - now()
         # Rounded up, as poll counts in milliseconds: one that returns early would spin.
         timeout = None if math.isinf(left) else max(0, min(math.ceil(left * 1000), 2**31 - 1))
-        ready = {fd for fd, _ in poll.poll(timeout)}
+        if timeout == 0:
+            polled = poll.poll(0)
+        else:
+            with let_others():
+                polled = poll.poll(timeout)
+        ready = {fd for fd, _ in polled}
         patience.heard(ready)
         ready.difference_update(patience.fds)
         if ready or left <= 0:

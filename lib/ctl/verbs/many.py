@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from ctl.model.errors import CtlError
@@ -39,8 +40,10 @@ def each(things: Sequence[T], function: Callable[[T], R], at_once: int = _LARGES
         return [function(thing) for thing in things]
     from concurrent.futures import ThreadPoolExecutor, wait
 
-    with ThreadPoolExecutor(max_workers=min(len(things), at_once)) as threads:
-        futures = [threads.submit(function, thing) for thing in things]
+    from ctl.system.turns import in_turn, let_others
+
+    with let_others(), ThreadPoolExecutor(max_workers=min(len(things), at_once)) as threads:
+        futures = [threads.submit(in_turn, partial(function, thing)) for thing in things]
         # A signal may be taken by any thread, but only this one runs its handler, and only between two waits.
         while wait(futures, timeout=_HEEDS_SIGNALS_EVERY).not_done:
             pass
