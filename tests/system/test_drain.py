@@ -353,7 +353,7 @@ def test_a_command_that_hangs_costs_its_timeout_and_leaves_nothing(
     outcome = stopped(sandbox, pid, rc=0 if where == "drain" else 1)
     assert_told(outcome, where)
     assert outcome["drained"] is None
-    assert re.search(r"no answer in 0\.(5|4\d*) s", whats(outcome)[0])
+    assert re.search(r"no answer in 0\.[1-5]\d* s", whats(outcome)[0])
     assert outcome["duration_s"] < 0.5 + LITTLE
 
 

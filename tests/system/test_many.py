@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 
 import pytest
 
 from ctl.model.match import Marker, Rules, necessary_literal
-from ctl.system import table
+from ctl.system import table, turns
 from ctl.system.reading import Reading, read_newcomers, read_processes
 from ctl.system.sharing import Shared
 from ctl.system.shortlist import Shortlist
+from ctl.verbs.many import each
 from support.reaper import Reaper
 from support.requires import requires
 from support.sandbox import Sandbox
+from support.waiting import TIMEOUT, wait_gone, wait_until
 
 
 def test_nobody_is_answered_by_a_look_that_began_before_the_question() -> None:
@@ -170,3 +173,48 @@ def _pids(scan: table.Scan) -> set[int]:
     finally:
         for handle in scan.matching:
             handle.close()
+
+
+@pytest.mark.parametrize(("patience", "order"), [(60.0, ["in a hurry", "in none"]), (0.0, ["in none", "in a hurry"])])
+def test_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch, patience: float, order: list[str]) -> None:
+    """Who is in no hurry comes after who is, but does not wait for ever."""
+    monkeypatch.setattr(turns, "_PATIENCE", patience)
+    all_turns, served = turns._Turns(), list[str]()
+
+    def serve(name: str, in_no_hurry: bool) -> None:
+        all_turns.take(in_no_hurry=in_no_hurry)
+        served.append(name)
+        all_turns.give_back()
+
+    all_turns.take()
+    waiting = [threading.Thread(target=serve, args=args) for args in (("in none", True), ("in a hurry", False))]
+    try:
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: len(all_turns._waiting) == len(all_turns._in_no_hurry) == 1, "both wait")
+        assert served == []
+    finally:
+        all_turns.give_back()
+        for thread in waiting:
+            thread.join(TIMEOUT)
+    assert served == order
+    all_turns.take()  # nobody holds it any more
+
+
+def test_one_at_a_time_computes_and_the_others_wait(reaper: Reaper) -> None:
+    """While one waits, for a process or for a look that all share, another one has its turn."""
+    computing, most = 0, 0
+    ended = reaper.start(["true"], ready=None)
+
+    def compute() -> None:
+        nonlocal computing, most
+        for _ in range(20):
+            computing += 1
+            most = max(most, computing)
+            os.sched_yield()
+            computing -= 1
+            with turns.let_others():
+                wait_gone(ended.pidfd)
+
+    assert each(range(8), lambda _: compute()) == [None] * 8
+    assert most == 1
