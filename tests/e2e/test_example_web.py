@@ -70,9 +70,11 @@ class LoadBalancer:
 
     def _send_to(self, port: int) -> None:
         asked = time.monotonic()
-        with suppress(ConnectionRefusedError):
-            if ask(port, "/ready")[0] == 200:
-                self._send_one(port, asked + NOTICE)
+        ready = False
+        with suppress(OSError, http.client.HTTPException):  # who does not answer that is not ready
+            ready = ask(port, "/ready")[0] == 200
+        if ready:
+            self._send_one(port, asked + NOTICE)
 
     def _send_one(self, port: int, until: float) -> None:
         """A request for which the port has asked. Who connects later than `until` is a busy machine's affair."""
