@@ -182,11 +182,11 @@ def test_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch, patience: float, orde
     all_turns, served = turns._Turns(), list[str]()
 
     def serve(name: str, in_no_hurry: bool) -> None:
-        all_turns.take(in_no_hurry=in_no_hurry)
+        turn = all_turns.take(in_no_hurry=in_no_hurry)
         served.append(name)
-        all_turns.give_back()
+        all_turns.give_back(turn)
 
-    all_turns.take()
+    turn = all_turns.take()
     waiting = [threading.Thread(target=serve, args=args) for args in (("in none", True), ("in a hurry", False))]
     try:
         for thread in waiting:
@@ -194,11 +194,30 @@ def test_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch, patience: float, orde
         wait_until(lambda: len(all_turns._waiting) == len(all_turns._in_no_hurry) == 1, "both wait")
         assert served == []
     finally:
-        all_turns.give_back()
+        all_turns.give_back(turn)
         for thread in waiting:
             thread.join(TIMEOUT)
     assert served == order
     all_turns.take()  # nobody holds it any more
+
+
+def test_one_that_hangs_in_its_turn_holds_up_no_other() -> None:
+    """At a file of a dead file server, say: nothing of ours waits there, so nothing gives the turn back."""
+    served, go_on = threading.Event(), threading.Event()
+
+    def act(name: str) -> bool:
+        if name == "hangs":
+            return go_on.wait(TIMEOUT)
+        served.set()
+        return True
+
+    thread = threading.Thread(target=lambda: each(["hangs", "web", "db"], act))
+    thread.start()
+    try:
+        assert served.wait(TIMEOUT / 2)
+    finally:
+        go_on.set()
+        thread.join(TIMEOUT)
 
 
 def test_one_at_a_time_computes_and_the_others_wait(reaper: Reaper) -> None:
