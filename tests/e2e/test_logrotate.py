@@ -55,18 +55,24 @@ def test_a_running_service_goes_on_writing_into_its_log(sandbox: Sandbox, rotati
     log = sandbox.log("web")
     follower = sandbox.ctl_popen("logs", "-f", "web")
     before = log.stat()
-    for number in range(1, 4):
-        echo.write_text(f"line {number}\n")
-        follower.wait_line(f"line {number}")
+    # Each shorter than the one before: a log that was emptied and has as much in it again looks as if nothing had happened.
+    lines = ["line 1...", "line 2..", "line 3.", "line 4"]
+    for line in lines[:3]:
+        echo.write_text(f"{line}\n")
+        follower.wait_line(line)
         rotation.run("--force")
         assert log.read_bytes() == b"", "nothing is left, and no hole"
     echo.write_text("line 4\n")
     follower.wait_line("line 4")
     assert log.read_text() == "line 4\n"
     assert (log.stat().st_ino, log.stat().st_uid, log.stat().st_mode) == (before.st_ino, before.st_uid, before.st_mode)
-    assert [_older(sandbox, number).read_text() for number in (1, 2, 3)] == ["line 3\n", "line 2\n", "ready\nline 1\n"]
+    assert [_older(sandbox, number).read_text() for number in (1, 2, 3)] == [
+        "line 3.\n",
+        "line 2..\n",
+        "ready\nline 1...\n",
+    ]
     assert _older(sandbox, 1).stat().st_mode == before.st_mode
-    expected = ["ready", "line 1", "line 2", "line 3", "line 4"]
+    expected = ["ready", *lines]
     assert sandbox.ctl("logs", "web").expect(0).stdout.splitlines() == expected
     assert follower.out
     assert follower.out.seen == expected, "nothing twice"
