@@ -55,7 +55,7 @@ def test_a_running_service_goes_on_writing_into_its_log(sandbox: Sandbox, rotati
     log = sandbox.log("web")
     follower = sandbox.ctl_popen("logs", "-f", "web")
     before = log.stat()
-    # Each shorter than the one before: a log that was emptied and has as much in it again looks as if nothing had happened.
+    # Each shorter than the one before: a log that is emptied and filled to the same size looks as if nothing happened.
     lines = ["line 1...", "line 2..", "line 3.", "line 4"]
     for line in lines[:3]:
         echo.write_text(f"{line}\n")
