@@ -16,7 +16,8 @@ from support import guard
 from support.programs import Programs
 from support.reaper import SESSION, Reaper, sweep
 from support.requires import requires_root
-from support.sandbox import PLAIN_UID, Sandbox
+from support.sandbox import PLAIN_UID, ROOT, Sandbox
+from support.systemd_host import SystemdHost
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,3 +149,18 @@ def plain_sandbox(public_dir: Path, reaper: Reaper, programs: Programs) -> Sandb
     root = public_dir / "plain"  # within, so that a test may use both sandboxes
     root.mkdir()
     return Sandbox(root, reaper, programs, owner=PLAIN_UID)
+
+
+@pytest.fixture(scope="module")
+def base(session_dir: Path, request: pytest.FixtureRequest) -> Path:
+    """What the throw-away host of a module shares with this one."""
+    path: Path = session_dir / request.module.__name__.rpartition(".")[2]
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def host(base: Path, programs: Programs) -> Iterator[SystemdHost]:
+    """One throw-away host with a real systemd for all tests of a module."""
+    with SystemdHost([ROOT, base, programs.build_dir]) as host:
+        yield host

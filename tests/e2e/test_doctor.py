@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from support.programs import Programs
 from support.reaper import Reaper
-from support.sandbox import CTL, ROOT, Json, Sandbox
+from support.sandbox import CTL, Json, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_until
 
@@ -66,20 +66,6 @@ class Ward:
 
     def alive(self, name: str = "web") -> bool:
         return self.ctl("status", name).returncode == 0
-
-
-@pytest.fixture(scope="module")
-def base(session_dir: Path) -> Path:
-    """What the throw-away host shares with this one."""
-    path = session_dir / "doctor"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture(scope="module")
-def host(base: Path, programs: Programs) -> Iterator[SystemdHost]:
-    with SystemdHost([ROOT, base, programs.build_dir]) as host:
-        yield host
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -161,20 +161,6 @@ def test_what_nobody_else_keeps_has_no_supervisor(sandbox: Sandbox) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- systemd
-
-
-@pytest.fixture(scope="module")
-def base(session_dir: Path) -> Path:
-    """What the throw-away host shares with this one."""
-    path = session_dir / "supervised"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture(scope="module")
-def host(base: Path, programs: Programs) -> Iterator[SystemdHost]:
-    with SystemdHost([ROOT, base, programs.build_dir]) as host:
-        yield host
 
 
 class Supervised:

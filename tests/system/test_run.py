@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from support.programs import Programs
 from support.pty import Terminal
 from support.reaper import Process, Reaper
 from support.requires import requires, requires_namespaces, requires_root
-from support.sandbox import CTL, PLAIN_UID, ROOT, Result, Sandbox
+from support.sandbox import CTL, PLAIN_UID, Result, Sandbox
 from support.systemd_host import SystemdHost
 from support.waiting import wait_file, wait_gone, wait_until
 
@@ -339,20 +338,6 @@ def test_ctl_as_pid_1_beside_a_broken_command_just_ends(sandbox: Sandbox) -> Non
 
 
 # -------------------------------------------------------------------------------------------------------- under systemd
-
-
-@pytest.fixture(scope="module")
-def base(session_dir: Path) -> Path:
-    """What the throw-away host shares with this one."""
-    path = session_dir / "systemd"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture(scope="module")
-def host(base: Path, programs: Programs) -> Iterator[SystemdHost]:
-    with SystemdHost([ROOT, base, programs.build_dir]) as host:
-        yield host
 
 
 @pytest.fixture
