@@ -1,41 +1,82 @@
 """The benchmark: ctl beside its peers and beside itself, every figure a ratio or a difference within one run.
 
-It asserts nothing and always exits with 0 where it could measure; an aim that was not met is marked in the table.
+It asserts nothing and always exits with 0 where it could measure; an aim that was not met, and what a peer does better,
+is marked in the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import shlex
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-from bench import discovery, duels, many, startup, stopping
+from bench import discovery, duels, machine, many, startup, stopping, waiting
+from bench.init import with_orphans_reaped
+from bench.markdown import as_markdown
 from bench.pairs import Unexpected
-from bench.report import Report, as_json, as_markdown
+from bench.report import Report, as_json
 from support.programs import Programs
 from support.reaper import Reaper
 from support.sandbox import Sandbox
 
-Compare = Callable[[Sandbox, argparse.Namespace], Report]
 
-GROUPS: dict[str, Compare] = {
-    "startup": lambda sandbox, options: startup.compare(sandbox, options.pairs),
-    "stopping": lambda sandbox, options: stopping.compare(sandbox, options.pairs),
-    "discovery": lambda sandbox, options: discovery.compare(sandbox, max(3, options.pairs // 3), options.processes),
-    "peers": lambda sandbox, options: duels.compare(sandbox, options.pairs),
-    "many": lambda sandbox, options: many.compare(sandbox, options.pairs),
+@dataclass(frozen=True)
+class Group:
+    """What it measures; how long that takes on two processors with as many pairs as there are without --pairs."""
+
+    compare: Callable[[Sandbox, argparse.Namespace], Report]
+    measures: str
+    takes: str
+
+
+GROUPS = {
+    "startup": Group(
+        lambda sandbox, options: startup.compare(sandbox, options.pairs),
+        "an answer, and that there is nothing to do, beside what importing Typer takes",
+        "20 s",
+    ),
+    "stopping": Group(
+        lambda sandbox, options: stopping.compare(sandbox, options.pairs),
+        "a real stop, kill and start beside the same call with nothing to do",
+        "20 s",
+    ),
+    "waiting": Group(
+        lambda sandbox, options: waiting.compare(sandbox, options.pairs),
+        "the processor time of a stop, a start and a wait that take 60 s",
+        "75 s",
+    ),
+    "discovery": Group(
+        lambda sandbox, options: discovery.compare(sandbox, max(3, options.pairs // 3), options.processes),
+        "finding one service among --processes others, beside pgrep, pkill, ps and psutil; as root",
+        "8 min",
+    ),
+    "peers": Group(
+        lambda sandbox, options: duels.compare(sandbox, options.pairs),
+        "nothing to do, start, stop, grace period and readiness of one service, beside each peer",
+        "8 min",
+    ),
+    "many": Group(
+        lambda sandbox, options: many.compare(sandbox, max(2, options.pairs // 5)),
+        "1,000 services beside one of them",
+        "3 min",
+    ),
 }
 
 
 def main() -> int:
     options = _options()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up, too
-    report = Report((), ())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    command = shlex.join(["bin/bench", *sys.argv[1:]])
+    host = machine.describe()
+    report = Report()
     try:
         for group in options.groups or GROUPS:
             report += _measure(GROUPS[group], options)
@@ -44,11 +85,18 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(as_json(report, _host()) if options.json else as_markdown(report, _host()))
+    print((as_json if options.json else as_markdown)(report, command, host))
     return 0
 
 
-def _measure(compare: Compare, options: argparse.Namespace) -> Report:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Once: a second one would leave behind what the first one was about to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _measure(group: Group, options: argparse.Namespace) -> Report:
     """One group in directories of its own; whatever it started is ended."""
     with tempfile.TemporaryDirectory(prefix="ctl-bench-", dir="/tmp") as path:
         root = Path(path)
@@ -56,7 +104,7 @@ def _measure(compare: Compare, options: argparse.Namespace) -> Report:
         (root / "programs").mkdir()
         with Reaper() as reaper, _in_memory() as run_dir:
             (root / "run").symlink_to(run_dir)  # where fsync(2) costs what it costs in /run
-            return compare(Sandbox(root, reaper, Programs(root / "programs")), options)
+            return group.compare(Sandbox(root, reaper, Programs(root / "programs")), options)
 
 
 def _in_memory() -> tempfile.TemporaryDirectory[str]:
@@ -66,7 +114,13 @@ def _in_memory() -> tempfile.TemporaryDirectory[str]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
+    groups = "\n".join(f"  {name:<10} {group.measures} ({group.takes})" for name, group in GROUPS.items())
+    parser = argparse.ArgumentParser(
+        prog="bin/bench",
+        description=__doc__,
+        epilog=f"the groups, and about how long each takes on two processors without --pairs:\n{groups}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"any of {', '.join(GROUPS)}; all without one")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     parser.add_argument(
@@ -82,20 +136,17 @@ def _options() -> argparse.Namespace:
     )
     options = parser.parse_args()
     if unknown := [group for group in options.groups if group not in GROUPS]:
-        parser.error(f"no such group: {', '.join(unknown)} (valid: {', '.join(GROUPS)})")
+        _refuse(f"no such group: {', '.join(unknown)} (valid: {', '.join(GROUPS)})")
     if options.pairs < 1 or min(options.processes) < 100:
-        parser.error("--pairs takes 1 or more, --processes 100 or more")
+        _refuse("--pairs takes 1 or more, --processes 100 or more")
     return options
 
 
-def _host() -> dict[str, str]:
-    return {
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "processors": str(len(os.sched_getaffinity(0))),
-        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-    }
+def _refuse(why: str) -> NoReturn:
+    """Without the usage: one line says it all."""
+    print(f"bench: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_orphans_reaped(main))

@@ -11,6 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+_LONGEST = 300  # characters of a command in a message
 
 
 def _nothing() -> None:
@@ -88,9 +92,15 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def in_turn(own: Run, other: Run, count: int) -> Pairs:
-    """`count` pairs after one that is not counted. Which of the two goes first changes from pair to pair."""
-    pairs: list[tuple[Took, Took]] = []
-    for number in range(count + 1):
+    """`count` pairs after one that is not counted."""
+    counted = alternately(own, other, count + 1)[1:]
+    return Pairs(tuple(pair[0] for pair in counted), tuple(pair[1] for pair in counted))
+
+
+def alternately(own: Callable[[], T], other: Callable[[], T], count: int) -> list[tuple[T, T]]:
+    """What the two give, `count` times. Which of them goes first changes from pair to pair."""
+    pairs: list[tuple[T, T]] = []
+    for number in range(count):
         if number % 2:
             second = other()
             first = own()
@@ -98,25 +108,47 @@ def in_turn(own: Run, other: Run, count: int) -> Pairs:
             first = own()
             second = other()
         pairs.append((first, second))
-    return Pairs(tuple(pair[0] for pair in pairs[1:]), tuple(pair[1] for pair in pairs[1:]))
+    return pairs
+
+
+class Running:
+    """A command that has been started; `end` waits for it."""
+
+    def __init__(self, command: Command, environment: Mapping[str, str]) -> None:
+        command.before()
+        self._command = command
+        # Not a pipe: whatever daemon the command leaves behind would hold it open.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
+        self._began = time.perf_counter()
+        self._child = subprocess.Popen(
+            command.argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+        )
+
+    def end(self) -> Took:
+        """Raises Unexpected where the command ends with another exit status than it should."""
+        with self._errors:
+            _, status, used = os.wait4(self._child.pid, 0)
+            wall = time.perf_counter() - self._began
+            # Until it executes the command, the child is this very process: less than that cannot be told.
+            peak = used.ru_maxrss if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else 0
+            self._child.returncode = os.waitstatus_to_exitcode(status)
+            if self._child.returncode not in self._command.exits:
+                self._errors.seek(0)
+                said = self._errors.read().decode(errors="replace")
+                raise Unexpected(f"{_shown(self._command.argv)}: exit {self._child.returncode}\n{said}")
+        return Took(wall, used.ru_utime + used.ru_stime, peak / 1024)
 
 
 def run(command: Command, environment: Mapping[str, str]) -> Took:
     """Raises Unexpected where the command ends with another exit status than it should."""
-    command.before()
-    with tempfile.TemporaryFile() as errors:  # a pipe would be held open by whatever daemon the command leaves behind
-        began = time.perf_counter()
-        child = subprocess.Popen(
-            command.argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-        )
-        _, status, used = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - began
-        # Until it executes the command, the child is this very process: less than that cannot be told.
-        peak = used.ru_maxrss if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else 0
-        took = Took(wall, used.ru_utime + used.ru_stime, peak / 1024)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode not in command.exits:
-            errors.seek(0)
-            words = " ".join(map(str, command.argv))
-            raise Unexpected(f"{words}: exit {child.returncode}\n{errors.read().decode(errors='replace')}")
-    return took
+    return Running(command, environment).end()
+
+
+def _shown(argv: Sequence[str | Path]) -> str:
+    """A thousand names are not worth a line each in a message."""
+    words = " ".join(map(str, argv))
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."

@@ -9,7 +9,6 @@ from support.sandbox import Sandbox
 
 GROUP = "stop, kill and start of one service"
 NAME = "at-once"
-MINUTE = 60  # seconds
 
 
 def compare(sandbox: Sandbox, pairs: int) -> Report:
@@ -27,18 +26,6 @@ def compare(sandbox: Sandbox, pairs: int) -> Report:
     ):
         argv = shop.ctl(verb, NAME)
         nothing_to_do = f"{verb} with nothing to do"
-        shop.compare(what, Command(argv, before=real), nothing_to_do, Command(argv, before=idle), unit="+ ms", aim=aim)
-    _waiting(sandbox, shop)
+        own, other = Command(argv, before=real), Command(argv, before=idle)
+        shop.compare(what, own, nothing_to_do, other, unit="+ ms", aim=aim, peer=False)
     return shop.report
-
-
-def _waiting(sandbox: Sandbox, shop: Workshop) -> None:
-    """What a minute of waiting costs beside a stop with nothing to do: no polling, so nothing that grows with it."""
-    shop.pairs = 1
-    deaf = [str(sandbox.programs.path("deaf"))]
-    schedule = {"schedule": f"TERM/{MINUTE}/KILL/5"}
-    sandbox.define("deaf", {"start": {"command": deaf}, "ready": {"settle": 0.0}, "stop": schedule})
-    own = Command(shop.ctl("stop", "deaf"), before=lambda: shop.do("start", "deaf"))
-    other = Command(shop.ctl("stop", "deaf"))
-    what = f"stop of one that ignores TERM for {MINUTE} s"
-    shop.compare(what, own, "stop with nothing to do", other, unit="+ ms of processor", aim=20.0)

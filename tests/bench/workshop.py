@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Unpack
 
-from bench.pairs import Command, Run, Unexpected, in_turn, run
-from bench.report import Report, Row, Skipped, Unit, row
+from bench.pairs import Command, Pairs, Run, Unexpected, in_turn, run
+from bench.report import Report, Row, Skipped, Terms, row
 from support.reaper import PATH
 from support.sandbox import CTL, ROOT, Sandbox
 
@@ -32,52 +33,34 @@ class Workshop:
         if done.rc != 0:
             raise Unexpected(str(done))
 
-    def compare(
-        self,
-        what: str,
-        own: Command,
-        against: str,
-        other: Command,
-        *,
-        aim: float | None = None,
-        unit: Unit = "x",
-        count: int = 1,
-    ) -> None:
+    def compare(self, what: str, own: Command, against: str, other: Command, **terms: Unpack[Terms]) -> None:
         """Time the two and keep the row. What cannot be compared is noted, and the rest goes on."""
         program = str(other.argv[0])
         if shutil.which(program, path=PATH) is None:
             self.skip(f"{what}, against {against}", f"{program} is not installed")
             return
-        self.measure(
-            what,
-            lambda: run(own, self.environment),
-            against,
-            lambda: run(other, self.environment),
-            aim=aim,
-            unit=unit,
-            count=count,
-        )
+        self.measure(what, lambda: run(own, self.environment), against, lambda: run(other, self.environment), **terms)
 
-    def measure(
-        self,
-        what: str,
-        own: Run,
-        against: str,
-        other: Run,
-        *,
-        aim: float | None = None,
-        unit: Unit = "x",
-        count: int = 1,
-    ) -> None:
+    def measure(self, what: str, own: Run, against: str, other: Run, **terms: Unpack[Terms]) -> None:
         """`compare` for what is not a command from its start to its end."""
-        print(f"{self.group}: {what}, against {against}", file=sys.stderr, flush=True)
+        self.say(f"{what}, against {against}")
         try:
             timed = in_turn(own, other, self.pairs)
         except Unexpected as error:
-            print(error, file=sys.stderr, flush=True)
-            self.skip(f"{what}, against {against}", "something went wrong, see above")
+            self.went_wrong(f"{what}, against {against}", error)
         else:
-            self._rows.append(row(self.group, what, against, timed, aim=aim, unit=unit, count=count))
+            self.keep(what, against, timed, **terms)
+
+    def keep(self, what: str, against: str, timed: Pairs, **terms: Unpack[Terms]) -> None:
+        self._rows.append(row(self.group, what, against, timed, **terms))
+
+    def say(self, what: str) -> None:
+        """What is being measured, for who waits for it."""
+        print(f"{self.group}: {what}", file=sys.stderr, flush=True)
+
+    def went_wrong(self, what: str, error: Exception) -> None:
+        print(error, file=sys.stderr, flush=True)
+        self.skip(what, "something went wrong, see above")
 
     def skip(self, what: str, why: str) -> None:
         self._skipped.append(Skipped(self.group, what, why))

@@ -1,0 +1,122 @@
+"""What a minute of waiting costs beside a call that has nothing to do: no polling, so nothing that grows with it.
+
+All waits are side by side, begun one after another so that no two of them start, or end, at the same time; it is their
+processor time that counts. The calls with nothing to do come after them.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.pairs import Command, Pairs, Running, Unexpected, run
+from bench.report import Report
+from bench.workshop import Workshop
+from support.sandbox import Sandbox
+from support.waiting import wait_file
+
+GROUP = "waiting for a minute"
+MINUTE = 60  # seconds
+LIMIT = MINUTE + 60
+APART = 1.0  # seconds
+MOST = 3  # pairs: of each wait there are so many at the same time
+AIM = 20.0  # ms of processor
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """One that takes a minute, and the same call when there is nothing left to wait for."""
+
+    what: str
+    verb: str
+    long: Command
+    idle: Command
+
+
+def compare(sandbox: Sandbox, pairs: int) -> Report:
+    shop = Workshop(GROUP, sandbox, min(pairs, MOST))
+    with ExitStack() as ports:
+        waits = [
+            make(shop, number, ports)
+            for number in range(shop.pairs)
+            for make in (_stop_of_the_deaf, _start_by_tcp, _wait_by_tcp)
+        ]
+        shop.say(f"{len(waits)} calls of ctl wait side by side")
+        try:
+            _measure(shop, waits)
+        except (Unexpected, AssertionError) as error:
+            shop.went_wrong("all", error)
+    return shop.report
+
+
+def _measure(shop: Workshop, waits: list[_Wait]) -> None:
+    running = []
+    for wait in waits:
+        running.append(Running(wait.long, shop.environment))
+        time.sleep(APART)
+    long = [one.end() for one in running]  # in the order of their ends
+    for wait, took in zip(waits, long, strict=True):
+        if not MINUTE - APART < took.wall < MINUTE + 10:
+            raise Unexpected(f"{wait.what}: it took {took.wall:.1f} s")
+    idle = [run(wait.idle, shop.environment) for wait in waits]
+    for what, verb in dict.fromkeys((wait.what, wait.verb) for wait in waits):
+        of_it = [number for number, wait in enumerate(waits) if wait.what == what]
+        pairs = Pairs(tuple(long[number] for number in of_it), tuple(idle[number] for number in of_it))
+        shop.keep(what, f"{verb} with nothing to do", pairs, unit="+ ms of processor", aim=AIM, peer=False)
+
+
+def _stop_of_the_deaf(shop: Workshop, number: int, _: ExitStack) -> _Wait:
+    name = f"deaf-{number}"
+    schedule = {"schedule": f"TERM/{MINUTE}/KILL/5"}
+    start = {"command": [str(shop.sandbox.programs.path("deaf"))]}
+    shop.sandbox.define(name, {"start": start, "ready": {"settle": 0.0}, "stop": schedule})
+    argv = shop.ctl("stop", name)
+    long = Command(argv, before=lambda: shop.do("start", name))
+    return _Wait(f"stop of one that ignores TERM for {MINUTE} s", "stop", long, Command(argv))
+
+
+def _start_by_tcp(shop: Workshop, number: int, ports: ExitStack) -> _Wait:
+    name = f"started-{number}"
+    _define_by_tcp(shop, name, ports)
+    argv = shop.ctl("start", name)
+    return _Wait(f"start of one that listens after {MINUTE} s, ready.tcp", "start", Command(argv), Command(argv))
+
+
+def _wait_by_tcp(shop: Workshop, number: int, ports: ExitStack) -> _Wait:
+    """The service is started by another ctl, which is not timed."""
+    name = f"awaited-{number}"
+    _define_by_tcp(shop, name, ports)
+    argv = shop.ctl("wait", "--for", "ready", name)
+    long = Command(argv, before=_starting(shop, name))
+    return _Wait(f"wait --for ready, of one that listens after {MINUTE} s, ready.tcp", "wait", long, Command(argv))
+
+
+def _starting(shop: Workshop, name: str) -> Callable[[], None]:
+    def start() -> None:
+        argv = shop.ctl("start", name)
+        shop.sandbox.reaper.start(argv, ready=None, env=shop.environment, stdout=subprocess.DEVNULL)
+        wait_file(shop.sandbox.pid_file(name))
+
+    return start
+
+
+def _define_by_tcp(shop: Workshop, name: str, ports: ExitStack) -> None:
+    note: Path = shop.sandbox.tmp / name
+    port = _held_port(ports)
+    command = shop.sandbox.programs("announcer", "tcp", note, MINUTE, port)
+    ready = {"tcp": f"127.0.0.1:{port}", "timeout": LIMIT}
+    shop.sandbox.define(name, {"start": {"command": command}, "ready": ready})
+
+
+def _held_port(ports: ExitStack) -> int:
+    """Nobody else is given it for all this time: it is bound, and shared with SO_REUSEADDR, socket(7)."""
+    held = ports.enter_context(socket.socket())
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    return port
