@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import report
+from bench.growth import growth
 from bench.pairs import Command
 from bench.report import Report, Skipped
 from bench.workshop import PYTHON, Workshop
@@ -28,14 +29,17 @@ GROUP = "cold discovery"
 AIMS = {10000: 0.25, 30000: 0.2}  # by the number of processes
 FEWEST, MOST = 4096, 16384  # bytes of argv
 FOREST_USER = "12345"  # whose are one in ten, those whose number ends in 0
+OF_USER = r"service\.id=svc-00040"
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+BY_CMDLINE = "status by match.cmdline"
 GATEWAY = "org.example.gateway.Server"
 PATIENCE = 900.0  # seconds, for all of it
 
 
 def compare(sandbox: Sandbox, pairs: int, sizes: Sequence[int]) -> Report:
-    """One group for each number of processes."""
-    return sum((_among(sandbox, pairs, processes) for processes in sizes), Report((), ()))
+    """One group for each number of processes, and what each of them costs as they get more."""
+    found = {processes: _among(sandbox, pairs, processes) for processes in sorted(set(sizes))}
+    return sum(found.values(), Report()) + growth(found, BY_CMDLINE)
 
 
 def _among(sandbox: Sandbox, pairs: int, processes: int) -> Report:
@@ -66,6 +70,7 @@ def in_namespace(sandbox: Sandbox, group: str, pairs: int, processes: int) -> Re
     _against_others(shop)
     _by_what_ctl_left(shop, aim)
     _by_executable(shop)
+    _narrowed(shop)
     _nobody(shop, aim)
     _kill(shop)
     return shop.report
@@ -73,18 +78,18 @@ def in_namespace(sandbox: Sandbox, group: str, pairs: int, processes: int) -> Re
 
 def _by_argv(shop: Workshop, aim: float | None) -> None:
     """One that is in the forest, by the part of its argv that is its own."""
-    target, of_user = (rf"service\.id=svc-{number:05d}" for number in (42, 40))
+    target = r"service\.id=svc-00042"
     start_jvm(shop.sandbox, GATEWAY)
     for name, what, match, pattern in (
         ("cmdline", "match.cmdline", {"cmdline": target}, target),
         ("bounded", r"match.cmdline that begins with \b", {"cmdline": r"\bsvc-00042\b"}, target),
         ("java-main", "match.java_main", {"java_main": GATEWAY}, GATEWAY),
-        ("user", "match.cmdline and user", {"cmdline": of_user, "user": FOREST_USER}, of_user),
+        ("user", "match.cmdline and user", {"cmdline": OF_USER, "user": FOREST_USER}, OF_USER),
     ):
         shop.sandbox.define(name, {"match": match})
         own, pgrep = Command(shop.ctl("status", name)), Command(("pgrep", "-f", pattern))
         shop.compare(f"status by {what}", own, "pgrep -f", pgrep, aim=aim)
-    pgrep = Command(("pgrep", "-u", FOREST_USER, "-f", of_user))
+    pgrep = Command(("pgrep", "-u", FOREST_USER, "-f", OF_USER))
     shop.compare("status by match.cmdline and user", Command(shop.ctl("status", "user")), "pgrep -u -f", pgrep)
 
 
@@ -100,7 +105,7 @@ def _against_others(shop: Workshop) -> None:
         ("ps | grep", ("sh", "-c", 'ps -eo pid,args | grep -e "$0"', pattern)),
         ("psutil", (str(PYTHON), "-c", asked, pattern.replace("\\", ""))),
     ):
-        shop.compare("status by match.cmdline", own, against, Command(argv))
+        shop.compare(BY_CMDLINE, own, against, Command(argv))
 
 
 def _by_what_ctl_left(shop: Workshop, aim: float | None) -> None:
@@ -122,13 +127,27 @@ def _by_what_ctl_left(shop: Workshop, aim: float | None) -> None:
 
 
 def _by_executable(shop: Workshop) -> None:
-    program = shop.sandbox.tmp / "a-program-of-its-own"
+    program = own_program(shop)
     shutil.copy(idle(shop), program)
     shop.sandbox.reaper.start([program])
     shop.sandbox.define("executable", {"match": {"executable": str(program)}})
     own = Command(shop.ctl("status", "executable"))
     peer = Command(("start-stop-daemon", "--status", "--exec", str(program)))
     shop.compare("status by match.executable", own, "start-stop-daemon --status --exec", peer)
+
+
+def _narrowed(shop: Workshop) -> None:
+    """A second rule makes it cheaper: the argv is read of those alone that satisfy it."""
+    program = str(own_program(shop))
+    for name, rule, match in (
+        ("user", "user", {"cmdline": OF_USER}),
+        ("narrow", "executable", {"cmdline": program, "executable": program}),
+    ):
+        shop.sandbox.define(f"{name}-wide", {"match": {"cmdline": match["cmdline"]}})
+        if name == "narrow":
+            shop.sandbox.define(name, {"match": match})
+        own, wide = Command(shop.ctl("status", name)), Command(shop.ctl("status", f"{name}-wide"))
+        shop.compare(f"{BY_CMDLINE} and {rule}", own, "ctl, without that rule", wide, aim=1.0, peer=False)
 
 
 def _nobody(shop: Workshop, aim: float | None) -> None:
@@ -149,16 +168,20 @@ def _kill(shop: Workshop) -> None:
     def start() -> None:
         start_jvm(shop.sandbox, main)
 
-    own = Command(shop.ctl("kill", name), before=start)
-    shop.compare(
-        "kill by match.cmdline", own, "pkill -KILL -f", Command(pkill, before=start)
-    )  # it also looks for survivors
+    own = Command(shop.ctl("kill", name), before=start)  # it also looks for survivors
+    found = ("sh", "-c", 'kill -KILL $(pgrep -f "$0")', f"[{main[0]}]{main[1:]}")  # or it would find the shell
+    for against, argv in (("pkill -KILL -f", pkill), ("kill $(pgrep -f)", found)):
+        shop.compare("kill by match.cmdline", own, against, Command(argv, before=start))
 
 
 def start_jvm(sandbox: Sandbox, main: str) -> Process:
     """What looks like a JVM, to whoever reads its argv."""
     argv = ["/usr/lib/jvm/java-17/bin/java", "-Xmx8g", "-cp", "/opt/app/lib/*", main]
     return sandbox.reaper.start(argv, executable=sandbox.programs.path("idle"))
+
+
+def own_program(shop: Workshop) -> Path:
+    return shop.sandbox.tmp / "a-program-of-its-own"
 
 
 def idle(shop: Workshop) -> str:
