@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import discovery, duels, machine, many, startup, stopping, waiting
+from bench import crowd, discovery, duels, machine, many, startup, stopping, waiting
 from bench.init import with_orphans_reaped
 from bench.markdown import as_markdown
 from bench.pairs import Unexpected
@@ -66,6 +66,11 @@ GROUPS = {
         lambda sandbox, options: many.compare(sandbox, max(2, options.pairs // 5)),
         "1,000 services beside one of them",
         "3 min",
+    ),
+    "crowd": Group(
+        lambda sandbox, options: crowd.compare(sandbox, max(2, options.pairs // 7)),
+        "start, status, stop and kill of 1,000 services, beside each peer",
+        "15 min",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""ctl beside its peers at the same work: nothing to do, a stop at once, a grace period that ends, a readiness."""
+"""ctl beside its peers at the same work: nothing to do, a start, a stop, a grace period that ends, a readiness."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 
 from bench.pairs import Command, Run, Took, Unexpected
 from bench.pairs import run as timed
-from bench.peers import GRACE, SCRIPT, Peer, all_peers
+from bench.peer import Peer
+from bench.peers import all_peers
 from bench.report import Report
+from bench.without_daemon import SCRIPT
 from bench.workshop import Workshop
 from support.reaper import PATH
 from support.sandbox import Sandbox
@@ -23,6 +25,7 @@ from support.waiting import TIMEOUT, wait_file, wait_gone
 
 GROUP = "one service, against its peers"
 AT_ONCE, OVERDUE = "at-once", "overdue"
+GRACE = 1  # seconds, of what ignores TERM
 READY_AFTER = 0.7  # seconds: longer than any of them needs to begin to wait
 LATE_AIM = 10.0  # ms
 
@@ -37,9 +40,11 @@ def compare(sandbox: Sandbox, pairs: int) -> Report:
     for name, command in services.items():
         schedule = {"schedule": f"TERM/{GRACE}/KILL/5"}
         sandbox.define(name, {"start": {"command": command}, "ready": {"settle": 0.0}, "stop": schedule})
-    peers = all_peers(shop, services)
+    peers = all_peers(shop, services, GRACE)
     for peer in peers:
         _nothing_to_do(shop, peer)
+    for peer in peers:
+        _start(shop, peer)
     for peer in peers:
         _stop_at_once(shop, peer)
     for peer in peers:
@@ -52,16 +57,25 @@ def _nothing_to_do(shop: Workshop, peer: Peer) -> None:
     aims = {"supervisorctl": 1 / 1.3, "pm2": 1 / 1.8}
     for verb, other in (("stop", peer.stop), ("kill", peer.kill)):
         if other is not None:
-            argv = other(AT_ONCE)
+            argv = other([AT_ONCE])
             own = Command(shop.ctl(verb, AT_ONCE))
             aim = aims.get(peer.name) if verb == "kill" or peer.kill is None else None
             against = f"{peer.name}{'' if verb == 'stop' else ', kill'}"
             shop.compare(f"{verb}, nothing to do", own, against, Command(argv, exits=peer.exits), aim=aim)
 
 
+def _start(shop: Workshop, peer: Peer) -> None:
+    """Until it runs: no probe."""
+    own = Command(shop.ctl("start", AT_ONCE), before=lambda: shop.do("kill", AT_ONCE))
+    stopped = partial(timed, Command(peer.stop([AT_ONCE]), peer.exits), shop.environment)
+    shop.compare("start of one", own, peer.name, Command(peer.start([AT_ONCE]), before=stopped))
+    shop.do("kill", AT_ONCE)
+    stopped()
+
+
 def _stop_at_once(shop: Workshop, peer: Peer) -> None:
     own = Command(shop.ctl("stop", AT_ONCE), before=lambda: shop.do("start", AT_ONCE))
-    other = Command(peer.stop(AT_ONCE), before=partial(_do, shop, peer.start(AT_ONCE)))
+    other = Command(peer.stop([AT_ONCE]), before=partial(_do, shop, peer.start([AT_ONCE])))
     shop.compare("stop of one that ends at once on TERM", own, peer.name, other)
 
 
@@ -84,7 +98,7 @@ def _late_escalation(shop: Workshop, peer: Peer, note: Path) -> None:
         return Took(gone - float(note.read_text().split()[1]) - GRACE)
 
     own = partial(run, shop.ctl("start", OVERDUE), shop.ctl("stop", OVERDUE))
-    other = partial(run, peer.start(OVERDUE), peer.stop(OVERDUE))
+    other = partial(run, peer.start([OVERDUE]), peer.stop([OVERDUE]))
     what = f"KILL after a grace period of {GRACE} s"
     shop.measure(what, own, peer.name, other, unit="ms late", aim=LATE_AIM)
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The start and stop script of the kind that JVM projects ship, with their half seconds: a pid file, kill -0, sleep.
-#   pid_file_script.sh start|stop|kill PID_FILE [PORT] [-- COMMAND...]
+#   [GRACE=SECONDS] pid_file_script.sh start|stop|kill|status PID_FILE [PORT] [-- COMMAND...]
 # It is what ctl is measured against, and no example.
 verb=$1 pid_file=$2 port=''
 shift 2
@@ -32,7 +32,7 @@ stop)
         exit 0
     fi
     kill "$(cat "$pid_file")"
-    for _ in 1 2; do
+    for ((halves = 0; halves < 2 * ${GRACE:-1}; halves++)); do
         is_running || break
         sleep 0.5
     done
@@ -46,5 +46,12 @@ kill)
         kill -9 "$(cat "$pid_file")"
     fi
     rm -f "$pid_file"
+    ;;
+status)
+    if ! is_running; then
+        echo "not running"
+        exit 3
+    fi
+    echo "running as process $(cat "$pid_file")"
     ;;
 esac
