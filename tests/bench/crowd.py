@@ -69,13 +69,13 @@ def _against(outer: Sandbox, name: str, kind: str, arguments: list[str], pairs: 
 
 def _compare(shop: Workshop, peer: Peer, kind: str, names: list[str], program: Path) -> None:
     verbs = [verb for of_kind, verb in ROWS if of_kind == kind]
-    own = {verb: [*shop.ctl(verb, *names)] for verb in ("start", "status", "stop", "kill")}
     other = {"start": peer.start(names), "status": peer.status(names), "stop": peer.stop(names)}
-    if peer.kill is not None:
+    if "kill" in verbs and peer.kill is not None and not peer.kill_is_no_end:
         other["kill"] = peer.kill(names)
     elif "kill" in verbs:
-        shop.skip(f"{ROWS[kind, 'kill']}, against {peer.name}", "it has no such command for a service")
-        del own["kill"]
+        why = peer.kill_is_no_end or "it has no such command for a service"
+        shop.skip(f"{ROWS[kind, 'kill']}, against {peer.name}", why)
+    own = {verb: [*shop.ctl(verb, *names)] for verb in other}
     shop.say(f"{', '.join(verbs)}, against {peer.name}")
     ctl, others = (_Side(shop.environment, acts, program) for acts in (own, other))
     try:

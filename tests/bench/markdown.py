@@ -46,8 +46,7 @@ def _cells(found: Row) -> tuple[str, ...]:
     value, shown = found.value, _SHOWN[found.unit].format
     measures_processor = found.cpu.median > 0
     return (
-        found.what,
-        found.against,
+        *(words.replace("|", "\\|") for words in (found.what, found.against)),
         f"{found.own_ms:.1f} ms",
         f"{found.other_ms:.1f} ms",
         shown(value.median) + (", lost" if found.lost else ""),

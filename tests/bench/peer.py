@@ -37,6 +37,7 @@ class Peer:
     kill: Act | None
     exits: tuple[int, ...] = (0,)  # of a stop with nothing to do
     one_by_one: bool = False  # a call takes only one of them
+    kill_is_no_end: str = ""  # why, where what it kills is not stopped
 
 
 # Its grace period, in seconds, is that of all services.

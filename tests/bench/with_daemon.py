@@ -74,9 +74,11 @@ def pm2(shop: Workshop, services: Commands, grace: int) -> Peer:
         options: Argv = ["--silent", "--no-audit", "--no-fund", "--prefix", INSTALLED]
         install(f"pm2 {PM2_VERSION}", [program("npm"), "install", *options, f"pm2@{PM2_VERSION}"])
     its = place(shop, "pm2")
-    shop.environment |= {"PM2_HOME": str(its)}
+    # By itself it stops two at a time: a thousand that need two seconds would take a quarter of an hour.
+    shop.environment |= {"PM2_HOME": str(its), "PM2_CONCURRENT_ACTIONS": str(len(services))}
     common = {
         "interpreter": "none",
+        "autostart": False,
         "autorestart": False,
         "kill_timeout": grace * 1000,
         "out_file": "/dev/null",
@@ -85,7 +87,6 @@ def pm2(shop: Workshop, services: Commands, grace: int) -> Peer:
     apps = [{"name": name, "script": argv[0], "args": argv[1:], **common} for name, argv in services.items()]
     (its / "apps.json").write_text(json.dumps({"apps": apps}))
     do(shop, [client, "start", its / "apps.json"])
-    do(shop, [client, "stop", "all"])
     return Peer(
         "pm2",
         lambda names: [client, "start", _one_or_all(names)],
@@ -96,7 +97,6 @@ def pm2(shop: Workshop, services: Commands, grace: int) -> Peer:
 
 
 def runit(shop: Workshop, services: Commands, grace: int) -> Peer:
-    """Without a kill: `sv kill` sends the signal, and runsv starts the service again."""
     scan, client = program("runsvdir"), program("sv")
     its = place(shop, "runit")
     _run_scripts(its, services)
@@ -112,8 +112,9 @@ def runit(shop: Workshop, services: Commands, grace: int) -> Peer:
         lambda names: [client, "-w", PATIENCE, "start", *directories(names)],
         lambda names: [client, "-w", str(grace), "force-stop", *directories(names)],
         lambda names: [client, "status", *directories(names)],
-        None,
+        lambda names: [client, "kill", *directories(names)],
         exits=(0, 1),
+        kill_is_no_end="sv kill sends the signal, and runsv starts the service again",
     )
 
 

@@ -129,6 +129,12 @@ def test_a_document_says_of_which_machine_it_is_and_how_it_was_made() -> None:
     assert "- not measured: all: needs root" in text
 
 
+def test_a_bar_in_a_name_does_not_end_its_cell() -> None:
+    pairs = Pairs((Took(1.0),), (Took(1.0),))
+    found = row("a group", "status", "ps | grep", pairs)
+    assert r"| ps \| grep |" in as_markdown(Report((found,)), "bin/bench", HOST)
+
+
 def test_what_takes_in_proportion_costs_the_same_for_each() -> None:
     found = {size: Report((row_of(seconds, 1.0),)) for size, seconds in ((30000, 4.5), (10000, 1.0), (1000, 0.5))}
     fewer, more = growth(found, "what").rows
