@@ -63,12 +63,12 @@ GROUPS = {
         "8 min",
     ),
     "many": Group(
-        lambda sandbox, options: many.compare(sandbox, max(2, options.pairs // 5)),
+        lambda sandbox, options: many.compare(sandbox, min(options.pairs, max(2, options.pairs // 5))),
         "1,000 services beside one of them",
         "3 min",
     ),
     "crowd": Group(
-        lambda sandbox, options: crowd.compare(sandbox, max(2, options.pairs // 7)),
+        lambda sandbox, options: crowd.compare(sandbox, min(options.pairs, max(2, options.pairs // 7))),
         "start, status, stop and kill of 1,000 services, beside each peer",
         "15 min",
     ),
