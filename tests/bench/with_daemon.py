@@ -78,7 +78,6 @@ def pm2(shop: Workshop, services: Commands, grace: int) -> Peer:
     shop.environment |= {"PM2_HOME": str(its), "PM2_CONCURRENT_ACTIONS": str(len(services))}
     common = {
         "interpreter": "none",
-        "autostart": False,
         "autorestart": False,
         "kill_timeout": grace * 1000,
         "out_file": "/dev/null",
@@ -86,7 +85,8 @@ def pm2(shop: Workshop, services: Commands, grace: int) -> Peer:
     }
     apps = [{"name": name, "script": argv[0], "args": argv[1:], **common} for name, argv in services.items()]
     (its / "apps.json").write_text(json.dumps({"apps": apps}))
-    do(shop, [client, "start", its / "apps.json"])
+    do(shop, [client, "start", its / "apps.json"])  # with autostart=false, no later start of it would start it
+    do(shop, [client, "stop", "all"])
     return Peer(
         "pm2",
         lambda names: [client, "start", _one_or_all(names)],

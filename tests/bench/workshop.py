@@ -46,7 +46,7 @@ class Workshop:
         self.say(f"{what}, against {against}")
         try:
             timed = in_turn(own, other, self.pairs)
-        except Unexpected as error:
+        except (Unexpected, AssertionError) as error:  # the latter of what was waited for, and did not come
             self.went_wrong(f"{what}, against {against}", error)
         else:
             self.keep(what, against, timed, **terms)
