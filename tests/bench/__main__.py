@@ -55,12 +55,12 @@ GROUPS = {
     "discovery": Group(
         lambda sandbox, options: discovery.compare(sandbox, max(3, options.pairs // 3), options.processes),
         "finding one service among --processes others, beside pgrep, pkill, ps and psutil; as root",
-        "8 min",
+        "10 min",
     ),
     "peers": Group(
         lambda sandbox, options: duels.compare(sandbox, options.pairs),
         "nothing to do, start, stop, grace period and readiness of one service, beside each peer",
-        "8 min",
+        "12 min",
     ),
     "many": Group(
         lambda sandbox, options: many.compare(sandbox, min(options.pairs, max(2, options.pairs // 5))),
