@@ -140,12 +140,11 @@ def _narrowed(shop: Workshop) -> None:
     """A second rule makes it cheaper: the argv is read of those alone that satisfy it."""
     program = str(own_program(shop))
     for name, rule, match in (
-        ("user", "user", {"cmdline": OF_USER}),
-        ("narrow", "executable", {"cmdline": program, "executable": program}),
+        ("narrow-user", "user", {"cmdline": OF_USER, "user": FOREST_USER}),
+        ("narrow-executable", "executable", {"cmdline": program, "executable": program}),
     ):
+        shop.sandbox.define(name, {"match": match})
         shop.sandbox.define(f"{name}-wide", {"match": {"cmdline": match["cmdline"]}})
-        if name == "narrow":
-            shop.sandbox.define(name, {"match": match})
         own, wide = Command(shop.ctl("status", name)), Command(shop.ctl("status", f"{name}-wide"))
         shop.compare(f"{BY_CMDLINE} and {rule}", own, "ctl, without that rule", wide, aim=1.0, peer=False)
 
