@@ -59,11 +59,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         """What each rule says, by name; with `short` only up to the first no."""
         said: dict[str, Verdict] = {}
         for name, rule in (
+            ("user", self._user),
             ("cmdline", self._cmdline),
             ("java_main", self._java_main),
             ("executable", self._executable),
             ("marker", self._marker),
-            ("user", self._user),  # the dearest; who it cannot be by far was sorted out by system/table.py
         ):
             holds = rule(look)
             if holds is not ...:

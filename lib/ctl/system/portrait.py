@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ctl.model.outcome import Seen
 from ctl.system import procfs
 from ctl.system.pidfd import Handle
-from ctl.system.procfs import Forbidden, Gone
+from ctl.system.procfs import Gone
 from ctl.system.trust import user_name
 from ctl.system.wait import wall_clock
 
@@ -31,7 +31,7 @@ def seen(handle: Handle) -> Seen:
     try:
         user = user_name(procfs.read_owner(pid))
         command = procfs.read_command_line(pid) or f"[{handle.stat.comm}]"
-    except (Gone, Forbidden):
+    except Gone:
         user, command = "?", f"[{handle.stat.comm}]"
     return Seen(pid=pid, state=handle.state(), user=user, since=rfc3339(started(handle)), command=command)
 
