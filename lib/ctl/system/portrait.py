@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import NamedTuple
+
+import msgspec
 
 from ctl.model.outcome import Seen
 from ctl.system import procfs
@@ -16,7 +17,7 @@ from ctl.system.wait import wall_clock
 _SHOWN = 160  # characters
 
 
-class Vitals(NamedTuple):
+class Vitals(msgspec.Struct, frozen=True):
     """What psutil tells of a process; None for what may not be read."""
 
     cpu_percent: float | None  # of one processor, over its whole life, as ps(1) counts it

@@ -12,7 +12,9 @@ import os
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ctl.model.match import Marker
 
@@ -38,7 +40,7 @@ class Forbidden(Exception):
     """The process is there, and /proc does not let us read what tells it apart (hidepid=1)."""
 
 
-class Stat(NamedTuple):
+class Stat(msgspec.Struct, frozen=True):
     """The fields of proc_pid_stat(5) that tell processes apart and how they are related."""
 
     pid: int

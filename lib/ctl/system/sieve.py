@@ -15,8 +15,10 @@ from ctl.model.match import Rules
 from ctl.system.procfs import DELETED
 
 _CHUNK: Final = 1 << 16  # bytes; of who has more to say it cannot be told what is not in there
+_LINKS_OF_ONE_THREAD: Final = 3  # of /proc/PID/task: . and .. and its own, proc_task_getattr() in fs/proc/base.c
 
-# Whether a process cannot satisfy a rule, by its name in /proc and a descriptor of that; OSError where nobody can tell.
+# Whether a process cannot satisfy a rule, by its name in /proc and a descriptor of that. Raises ProcessLookupError or
+# FileNotFoundError where its first thread says nothing, another OSError where it may not be asked.
 _Excludes = Callable[[str, int], bool]
 
 
@@ -26,18 +28,30 @@ def worth_a_look(rules: Rules) -> Iterator[int]:
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # one step less for the kernel in each path
     try:
         for name in os.listdir(proc):
-            if not name.isdecimal():
-                continue
-            try:
-                for excludes in questions:
-                    if excludes(name, proc):
-                        break
-                else:
-                    yield int(name)
-            except OSError:
+            if name.isdecimal() and not _is_excluded(name, proc, questions):
                 yield int(name)
     finally:
         os.close(proc)
+
+
+def _is_excluded(name: str, proc: int, questions: tuple[_Excludes, ...]) -> bool:
+    try:
+        for excludes in questions:
+            if excludes(name, proc):
+                return True
+    except (ProcessLookupError, FileNotFoundError):
+        return not _has_other_threads(name, proc)
+    except OSError:
+        return False
+    return False
+
+
+def _has_other_threads(name: str, proc: int) -> bool:
+    """Where the first has ended, as in a zombie, these still say what it was. A kernel thread has none."""
+    try:
+        return os.stat(f"{name}/task", dir_fd=proc).st_nlink > _LINKS_OF_ONE_THREAD
+    except OSError:
+        return False
 
 
 def _questions(rules: Rules) -> Iterator[_Excludes]:
@@ -58,15 +72,15 @@ def _is_not_of(uid: int) -> _Excludes:
 
 
 def _lacks(text: bytes, file: str) -> _Excludes:
-    """An empty file says nothing: that of a process which is executing its program, or whose first thread has ended."""
-
     def excludes(name: str, proc: int) -> bool:
         fd = os.open(f"{name}/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         try:
             raw = os.read(fd, _CHUNK)
         finally:
             os.close(fd)
-        return text not in raw and 0 < len(raw) < _CHUNK
+        if not raw:
+            raise ProcessLookupError
+        return text not in raw and len(raw) < _CHUNK
 
     return excludes
 

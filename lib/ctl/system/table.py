@@ -8,7 +8,9 @@ import select
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from ctl.model.match import Rules
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
@@ -28,7 +30,7 @@ _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
 
-class Scan(NamedTuple):
+class Scan(msgspec.Struct, frozen=True):
     """What a scan found: open handles on those who match, and who could not be judged."""
 
     matching: list[Handle]

@@ -71,7 +71,8 @@ class Launch:
         try:
             if self._service.notifies:
                 self._notify = NotifySocket(self._run_id)
-                program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
+                environment = program.environment | {"NOTIFY_SOCKET": self._notify.address}
+                program = msgspec.structs.replace(program, environment=environment)
             answered_before = self._answers_already()
             self._spawn_recorded(program)
             self._host.note(self._service.name, "spawned", identity=self._main.identity)

@@ -122,7 +122,7 @@ def _run(service: Service, host: Host, located: Located, argv: Argv, timeout: fl
     """It carries the service's run id: a kill of the service meanwhile ends the command, too."""
     program = host.command_program(service, located.run_ids[0] if located.run_ids else "")
     # As systemd.service(5) has it for ExecReload=.
-    program = program._replace(environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
+    program = msgspec.structs.replace(program, environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
     host.progress(service.name, f"reload: {argv[0]}", now() + timeout)
     answer = ask(host, lambda seconds, given_up: run_command(argv, program, seconds, given_up), timeout, located.mains)
     _require_alive(service, host, located, f"has ended while {argv[0]} was to reload it", result)
