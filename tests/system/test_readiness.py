@@ -19,7 +19,7 @@ import pytest
 from support import proc
 from support.programs import public_python
 from support.reaper import MARK, Process
-from support.requires import requires_root
+from support.requires import requires, requires_namespaces, requires_root
 from support.sandbox import NOBODY_UID, PLAIN_UID, Sandbox
 from support.waiting import wait_file, wait_gone, wait_line
 
@@ -393,6 +393,56 @@ def test_somebody_elses_answer_does_not_hide_that_the_service_died(sandbox: Sand
     )
     result = sandbox.ctl("start", "web").expect(151)
     assert "Address already in use" in result.stderr
+    assert_nothing_left(sandbox)
+
+
+# In a network of its own each connection is given the port that it goes to as its own end.
+ONE_PORT = """
+set -e
+ip link set lo up
+echo 40000 40001 >/proc/sys/net/ipv4/ip_local_port_range
+echo 40001 >/proc/sys/net/ipv4/ip_local_reserved_ports
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_connection_of_the_probe_with_itself_is_no_answer(sandbox: Sandbox, host: str) -> None:
+    requires("ip")
+    requires_namespaces()
+    prefix = ["unshare", "--net", "sh", "-c", ONE_PORT, "sh"]
+    with_itself = "import socket; assert socket.create_connection(('127.0.0.1', 40000)).getsockname()[1] == 40000"
+    subprocess.run([*prefix, public_python(), "-c", with_itself], check=True)
+    sandbox.service("web", "never_ready")
+    sandbox.ctl("start", "web").expect(0)
+    sandbox.service("web", "never_ready", ready={"tcp": f"{host}:40000"})
+    assert sandbox.ctl("status", "web", "--json", prefix=prefix).one["state"] == "running"
+
+
+@pytest.fixture
+def unanswered() -> Iterator[socket.socket]:
+    """A socket that listens, and whose queue is full: the kernel answers nobody, and who connects tries again."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=0)
+    with server, socket.create_connection(server.getsockname()):
+        yield server
+
+
+def test_a_connection_that_is_not_decided_at_once_is_waited_for(sandbox: Sandbox, unanswered: socket.socket) -> None:
+    sandbox.service("web", "never_ready", ready={"tcp": f"127.0.0.1:{unanswered.getsockname()[1]}"})
+    start = starting(sandbox)
+    wait_line(sandbox.log("web"), "ready (pid:")
+    assert start.alive()
+    unanswered.listen(100)
+    assert_ready(sandbox, start)
+
+
+def test_who_does_not_answer_is_asked_for_no_longer_than_there_is_time(
+    sandbox: Sandbox, unanswered: socket.socket
+) -> None:
+    address = f"127.0.0.1:{unanswered.getsockname()[1]}"
+    sandbox.service("web", "never_ready", ready={"tcp": address, "timeout": 2})
+    result = sandbox.ctl("start", "web").expect(151)
+    assert f"was not ready within 2 s (ready.timeout): tcp {address}: Connection timed out" in result.stderr
     assert_nothing_left(sandbox)
 
 

@@ -8,7 +8,7 @@ from ctl.model.verdict import UNKNOWN
 from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
-from ctl.system.probe import Attempt, Probe
+from ctl.system.probe import Probe
 from ctl.system.wait import now
 
 _SHORTEST_PAUSE = 0.005  # seconds
@@ -22,12 +22,13 @@ def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) 
     alive = still_there(mains)
     if mains and not alive:
         return Answer(UNKNOWN, "it has ended")
-    attempt = Attempt(probe, seconds)
+    attempt = probe(seconds)
     try:
-        host.pause([attempt.fd, *alive], now() + seconds)
+        if not attempt.is_over:
+            host.pause([attempt.fd, *alive], attempt.until)
     finally:
-        attempt.close()
-    return attempt.answer
+        answer = attempt.close()
+    return answer
 
 
 def still_there(mains: Sequence[Handle]) -> list[int]:

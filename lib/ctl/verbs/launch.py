@@ -14,13 +14,14 @@ from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
 from ctl.model.verdict import YES
+from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.logfile import open_log, size_of, tail
 from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
-from ctl.system.probe import Attempt, Probe, log_line, probe_of
+from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
@@ -163,19 +164,23 @@ class Launch:
         began, why = now(), "there was no time for a probe"
         self._tell(self._deadline)
         while (asked := now()) < self._deadline:
-            attempt = Attempt(probe, self._deadline - now())
-            try:
-                while not self._watch((attempt.fd,), self._deadline) and now() < self._deadline:
-                    pass  # the main process of a forking service was replaced
-            finally:
-                attempt.close()
-            why = attempt.answer.why
-            if attempt.answer.verdict == YES:
+            answer = self._ask(probe)
+            why = answer.why
+            if answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._tell(self._deadline, why)
             self._rest(now() + pause_after(began, asked))
         raise self._not_ready(f"was not ready {self._limit}: {why}")
+
+    def _ask(self, probe: Probe) -> Answer:
+        attempt = probe(self._deadline - now())
+        try:
+            while not attempt.is_over and not self._watch((attempt.fd,), attempt.until) and now() < attempt.until:
+                pass  # the main process of a forking service was replaced
+        finally:
+            answer = attempt.close()
+        return answer
 
     def _rest(self, until: float) -> None:
         """Wait until then, and where a line of the log is waited for, for something that is written there."""
