@@ -58,9 +58,8 @@ def _questions(rules: Rules) -> Iterator[_Excludes]:
     """The cheapest first: who owns it takes a third of what its arguments take."""
     if rules.uid is not None:
         yield _is_not_of(rules.uid)
-    literal = max((rules.literal, (rules.java_main or "").encode()), key=len)
-    if literal:
-        yield _lacks(literal, "cmdline")
+    if rules.words:
+        yield _lacks(rules.words, "cmdline")
     if rules.executable is not None:
         yield _executes_none_of(rules.executable)
     if rules.marker is not None:
