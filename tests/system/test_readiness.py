@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from support import proc
 from support.programs import public_python
 from support.reaper import MARK, Process
 from support.requires import requires, requires_namespaces, requires_root
-from support.sandbox import NOBODY_UID, PLAIN_UID, Sandbox
+from support.sandbox import NOBODY_UID, PLAIN_UID, ROOT, Sandbox
 from support.waiting import wait_file, wait_gone, wait_line
 
 PYTHON = [public_python(), "-S", "-E", "-c"]
@@ -78,6 +79,32 @@ def test_tcp_waits_until_somebody_listens(sandbox: Sandbox, port: int) -> None:
     wait_line(sandbox.log("web"), "ready (pid:")
     assert state(sandbox) == "starting"
     assert start.alive()
+    gate.write_text("go")
+    assert_ready(sandbox, start)
+
+
+# A ctl that asks for a second time only where something tells that the answer may be another now.
+ASKS_ONCE = """
+from ctl.verbs import asking
+asking._LONGEST_PAUSE = asking._SHARE = 1e6
+from ctl.shell.cli import main
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_what_it_writes_to_its_log_is_a_reason_to_ask_again(sandbox: Sandbox, port: int, kind: str) -> None:
+    gate = sandbox.fifo("gate")
+    place = {"tcp": f"127.0.0.1:{port}", "http": f"http://127.0.0.1:{port}/"}[kind]
+    sandbox.service("web", "listener", "--port", port, "--gate", gate, ready={kind: place})
+    start = sandbox.reaper.start(
+        [sys.executable, "-c", ASKS_ONCE, "start", "web", "--json"],
+        ready=None,
+        stderr=subprocess.PIPE,
+        env=sandbox.environment({"PYTHONPATH": str(ROOT / "lib")}),
+    )
+    wait_line(sandbox.log("web"), "ready (pid:")
+    assert state(sandbox) == "starting"
     gate.write_text("go")
     assert_ready(sandbox, start)
 

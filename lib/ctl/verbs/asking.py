@@ -36,11 +36,12 @@ def still_there(mains: Sequence[Handle]) -> list[int]:
     return [main.fd for main in mains if not main.is_gone]
 
 
-def pause_after(began: float, asked: float) -> float:
+def pause_after(began: float, asked: float, *, announced: bool = False) -> float:
     """Seconds until the next question, where the first was asked at `began` and the last at `asked`.
 
     What is quick is noticed soon, what is not is left in peace: no asking takes more than a fifth of the time, and
-    hardly anything of a long one.
+    hardly anything of a long one, but where something has `announced` that the answer may be another now.
     """
     waited, took = now() - began, now() - asked
-    return min(max(_SHORTEST_PAUSE, waited * _SHARE, took * _REST), _LONGEST_PAUSE)
+    share = 0.0 if announced else waited * _SHARE
+    return min(max(_SHORTEST_PAUSE, share, took * _REST), _LONGEST_PAUSE)

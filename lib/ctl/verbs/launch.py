@@ -135,10 +135,11 @@ class Launch:
 
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
-        if pattern is not None:
+        probe = probe_of(self._service.ready, program)
+        # A user has no more than some hundred of these for all programs: where many start, only those who need one.
+        if pattern is not None or (probe is not None and not self._host.acts_on_many):
             self._lines = self._host.watch_file(self._log)
-            return log_line(self._log, pattern, self._log_began)
-        return probe_of(self._service.ready, program)
+        return probe if pattern is None else log_line(self._log, pattern, self._log_began)
 
     def _become_ready(self, probe: Probe | None, answered_before: bool) -> None:
         """Returns when it is ready. Raises CtlError (not_ready, exec_failed) or Interrupted."""
@@ -170,7 +171,7 @@ class Launch:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._tell(self._deadline, why)
-            self._rest(now() + pause_after(began, asked))
+            self._rest(began, asked)
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _ask(self, probe: Probe) -> Answer:
@@ -182,10 +183,16 @@ class Launch:
             answer = attempt.close()
         return answer
 
-    def _rest(self, until: float) -> None:
-        """Wait until then, and where a line of the log is waited for, for something that is written there."""
-        if self._lines is not None and self._watch((self._lines.fd,), min(now() + _LOOK_EVERY, self._deadline)):
-            self._lines.changed()
+    def _rest(self, began: float, asked: float) -> None:
+        """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
+        soonest = now() + pause_after(began, asked, announced=True)
+        until = now() + pause_after(began, asked)
+        if self._lines is not None:
+            if self._service.ready_log is not None:
+                until = now() + _LOOK_EVERY
+            if self._watch((self._lines.fd,), min(until, self._deadline)):
+                self._lines.changed()
+                until = soonest
         self._watch((), min(until, self._deadline))
 
     def _await_message(self, notify: NotifySocket) -> None:
