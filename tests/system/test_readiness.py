@@ -109,6 +109,27 @@ def test_what_it_writes_to_its_log_is_a_reason_to_ask_again(sandbox: Sandbox, po
     assert_ready(sandbox, start)
 
 
+TELLS_OF_EACH_QUESTION = """
+import http.server, sys
+class Busy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(503)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Busy)
+print("listening", flush=True)
+server.serve_forever()
+"""
+
+
+def test_what_it_logs_of_the_question_itself_is_no_reason(sandbox: Sandbox, port: int) -> None:
+    """Else it would be asked hundreds of times a second, for as long as it is not ready."""
+    command = [public_python(), "-c", TELLS_OF_EACH_QUESTION, str(port)]
+    sandbox.define("web", {"start": {"command": command}, "ready": {"http": f"http://127.0.0.1:{port}/", "timeout": 2}})
+    env = sandbox.environment({"PYTHONPATH": str(ROOT / "lib")})
+    ctl = sandbox.reaper.start([sys.executable, "-c", ASKS_ONCE, "start", "web"], ready=None, env=env)
+    assert ctl.wait() == 151
+    assert sandbox.log("web").read_text(encoding="utf-8").count("GET / ") == 1
+
+
 def test_http_waits_for_a_2xx(sandbox: Sandbox, port: int) -> None:
     sandbox.service(
         "web", "listener", "--port", port, "--bad", ready={"http": f"http://127.0.0.1:{port}/healthz?full=1"}

@@ -13,7 +13,7 @@ from ctl.model.program import Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
-from ctl.model.verdict import YES
+from ctl.model.verdict import UNKNOWN, YES
 from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.logfile import open_log, size_of, tail
@@ -136,8 +136,9 @@ class Launch:
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
         probe = probe_of(self._service.ready, program)
+        announced = self._service.ready.tcp is not None or self._service.ready.http is not None
         # A user has no more than some hundred of these for all programs: where many start, only those who need one.
-        if pattern is not None or (probe is not None and not self._host.acts_on_many):
+        if pattern is not None or (announced and not self._host.acts_on_many):
             self._lines = self._host.watch_file(self._log)
         return probe if pattern is None else log_line(self._log, pattern, self._log_began)
 
@@ -171,7 +172,7 @@ class Launch:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._tell(self._deadline, why)
-            self._rest(began, asked)
+            self._rest(began, asked, answer)
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
     def _ask(self, probe: Probe) -> Answer:
@@ -183,11 +184,12 @@ class Launch:
             answer = attempt.close()
         return answer
 
-    def _rest(self, began: float, asked: float) -> None:
+    def _rest(self, began: float, asked: float, answer: Answer) -> None:
         """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
         soonest = now() + pause_after(began, asked, announced=True)
         until = now() + pause_after(began, asked)
-        if self._lines is not None:
+        # Who has answered a request may have logged that, too: it would be asked again and again for its own answer.
+        if self._lines is not None and (self._service.ready.http is None or answer.verdict == UNKNOWN):
             if self._service.ready_log is not None:
                 until = now() + _LOOK_EVERY
             if self._watch((self._lines.fd,), min(until, self._deadline)):
