@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import pytest
 from support import proc
 from support.programs import public_python
 from support.reaper import MARK, Process
-from support.requires import requires_root
-from support.sandbox import NOBODY_UID, PLAIN_UID, Sandbox
+from support.requires import requires, requires_namespaces, requires_root
+from support.sandbox import NOBODY_UID, PLAIN_UID, ROOT, Sandbox
 from support.waiting import wait_file, wait_gone, wait_line
 
 PYTHON = [public_python(), "-S", "-E", "-c"]
@@ -80,6 +81,53 @@ def test_tcp_waits_until_somebody_listens(sandbox: Sandbox, port: int) -> None:
     assert start.alive()
     gate.write_text("go")
     assert_ready(sandbox, start)
+
+
+# A ctl that asks for a second time only where something tells that the answer may be another now.
+ASKS_ONCE = """
+from ctl.verbs import asking
+asking._LONGEST_PAUSE = asking._SHARE = 1e6
+from ctl.shell.cli import main
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_what_it_writes_to_its_log_is_a_reason_to_ask_again(sandbox: Sandbox, port: int, kind: str) -> None:
+    gate = sandbox.fifo("gate")
+    place = {"tcp": f"127.0.0.1:{port}", "http": f"http://127.0.0.1:{port}/"}[kind]
+    sandbox.service("web", "listener", "--port", port, "--gate", gate, ready={kind: place})
+    start = sandbox.reaper.start(
+        [sys.executable, "-c", ASKS_ONCE, "start", "web", "--json"],
+        ready=None,
+        stderr=subprocess.PIPE,
+        env=sandbox.environment({"PYTHONPATH": str(ROOT / "lib")}),
+    )
+    wait_line(sandbox.log("web"), "ready (pid:")
+    assert state(sandbox) == "starting"
+    gate.write_text("go")
+    assert_ready(sandbox, start)
+
+
+TELLS_OF_EACH_QUESTION = """
+import http.server, sys
+class Busy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(503)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Busy)
+print("listening", flush=True)
+server.serve_forever()
+"""
+
+
+def test_what_it_logs_of_the_question_itself_is_no_reason(sandbox: Sandbox, port: int) -> None:
+    """Else it would be asked hundreds of times a second, for as long as it is not ready."""
+    command = [public_python(), "-c", TELLS_OF_EACH_QUESTION, str(port)]
+    sandbox.define("web", {"start": {"command": command}, "ready": {"http": f"http://127.0.0.1:{port}/", "timeout": 2}})
+    env = sandbox.environment({"PYTHONPATH": str(ROOT / "lib")})
+    ctl = sandbox.reaper.start([sys.executable, "-c", ASKS_ONCE, "start", "web"], ready=None, env=env)
+    assert ctl.wait() == 151
+    assert sandbox.log("web").read_text(encoding="utf-8").count("GET / ") == 1
 
 
 def test_http_waits_for_a_2xx(sandbox: Sandbox, port: int) -> None:
@@ -393,6 +441,56 @@ def test_somebody_elses_answer_does_not_hide_that_the_service_died(sandbox: Sand
     )
     result = sandbox.ctl("start", "web").expect(151)
     assert "Address already in use" in result.stderr
+    assert_nothing_left(sandbox)
+
+
+# In a network of its own each connection is given the port that it goes to as its own end.
+ONE_PORT = """
+set -e
+ip link set lo up
+echo 40000 40001 >/proc/sys/net/ipv4/ip_local_port_range
+echo 40001 >/proc/sys/net/ipv4/ip_local_reserved_ports
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_connection_of_the_probe_with_itself_is_no_answer(sandbox: Sandbox, host: str) -> None:
+    requires("ip")
+    requires_namespaces()
+    prefix = ["unshare", "--net", "sh", "-c", ONE_PORT, "sh"]
+    with_itself = "import socket; assert socket.create_connection(('127.0.0.1', 40000)).getsockname()[1] == 40000"
+    subprocess.run([*prefix, public_python(), "-c", with_itself], check=True)
+    sandbox.service("web", "never_ready")
+    sandbox.ctl("start", "web").expect(0)
+    sandbox.service("web", "never_ready", ready={"tcp": f"{host}:40000"})
+    assert sandbox.ctl("status", "web", "--json", prefix=prefix).one["state"] == "running"
+
+
+@pytest.fixture
+def unanswered() -> Iterator[socket.socket]:
+    """A socket that listens, and whose queue is full: the kernel answers nobody, and who connects tries again."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=0)
+    with server, socket.create_connection(server.getsockname()):
+        yield server
+
+
+def test_a_connection_that_is_not_decided_at_once_is_waited_for(sandbox: Sandbox, unanswered: socket.socket) -> None:
+    sandbox.service("web", "never_ready", ready={"tcp": f"127.0.0.1:{unanswered.getsockname()[1]}"})
+    start = starting(sandbox)
+    wait_line(sandbox.log("web"), "ready (pid:")
+    assert start.alive()
+    unanswered.listen(100)
+    assert_ready(sandbox, start)
+
+
+def test_who_does_not_answer_is_asked_for_no_longer_than_there_is_time(
+    sandbox: Sandbox, unanswered: socket.socket
+) -> None:
+    address = f"127.0.0.1:{unanswered.getsockname()[1]}"
+    sandbox.service("web", "never_ready", ready={"tcp": address, "timeout": 2})
+    result = sandbox.ctl("start", "web").expect(151)
+    assert f"was not ready within 2 s (ready.timeout): tcp {address}: Connection timed out" in result.stderr
     assert_nothing_left(sandbox)
 
 

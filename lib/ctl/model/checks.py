@@ -10,9 +10,10 @@ from ctl.model.service import Argv, Definition, Drain, Hook, Match, Ready, Reloa
 from ctl.model.suggest import did_you_mean, shown
 
 # systemd.exec(5) allows the same: a name that a POSIX shell could hold, so that every wrapper script passes it on.
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UMASK = re.compile(r"0?[0-7]{1,3}")
-_HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?(/\S*)?")
+# Compiled when they are needed: start-up time.
+_ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_UMASK = r"0?[0-7]{1,3}"
+_HTTP = r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?(/\S*)?"
 # What setrlimit(2) knows on Linux; "infinity" lifts a limit.
 LIMITS = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
@@ -42,7 +43,7 @@ def _check_start(start: Start, faults: list[str]) -> None:
         faults.append(
             f"start.log_keep: expected {'0 or more' if start.log_keep < 0 else 'at most 1000'}, found {start.log_keep}"
         )
-    if not _UMASK.fullmatch(start.umask):
+    if not re.fullmatch(_UMASK, start.umask):
         faults.append(f'start.umask: expected octal digits such as "027", found {start.umask!r}')
     if start.nice is not None and not -20 <= start.nice <= 19:
         faults.append(f"start.nice: expected -20 to 19, found {start.nice}")
@@ -62,7 +63,7 @@ def _check_limits(limits: dict[str, int | str], faults: list[str]) -> None:
 
 def _check_environment(environment: dict[str, str], faults: list[str]) -> None:
     for name, value in environment.items():
-        if not _ENVIRONMENT_NAME.fullmatch(name):
+        if not re.fullmatch(_ENVIRONMENT_NAME, name):
             faults.append(f"start.environment: {name!r} is no variable's name (letters, digits and _)")
         elif name in RESERVED:
             faults.append(f"start.environment.{name}: ctl sets it itself")
@@ -122,7 +123,7 @@ def _check_probe(probe: Ready | Drain, key: str, faults: list[str]) -> None:
             tcp_address(probe.tcp)
         except ValueError as error:
             faults.append(f'{key}.tcp: {error}, such as "127.0.0.1:8080"')
-    found = _HTTP.fullmatch(probe.http) if probe.http is not None else None
+    found = re.fullmatch(_HTTP, probe.http) if probe.http is not None else None
     if probe.http is not None and (found is None or not 0 < int(found["port"] or 80) < 65536):
         faults.append(f"{key}.http: expected http://HOST[:PORT]/PATH, found {probe.http!r}")
     if probe.command is not None:

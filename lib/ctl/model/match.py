@@ -51,6 +51,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     java_main: str | None = None
     marker: Marker | None = None
 
+    @property
+    def words(self) -> bytes:
+        """What the arguments of everybody who satisfies the rules hold, b"" where none can be told."""
+        return max(self.literal, (self.java_main or "").encode(), key=len)
+
     def verdict(self, look: Look) -> Verdict:
         """Whether the process satisfies every rule. The cheapest rule is asked first, and the first no ends it."""
         return all_of(self.each(look, short=True).values())
@@ -59,11 +64,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         """What each rule says, by name; with `short` only up to the first no."""
         said: dict[str, Verdict] = {}
         for name, rule in (
+            ("user", self._user),
             ("cmdline", self._cmdline),
             ("java_main", self._java_main),
             ("executable", self._executable),
             ("marker", self._marker),
-            ("user", self._user),  # the dearest; who it cannot be by far was sorted out by system/table.py
         ):
             holds = rule(look)
             if holds is not ...:

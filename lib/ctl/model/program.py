@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 
-class Account(NamedTuple):
+class Account(msgspec.Struct, frozen=True):
     """Whom a service runs as: everything that its processes need to be that user and nobody else."""
 
     uid: int
@@ -16,7 +16,7 @@ class Account(NamedTuple):
     shell: str
 
 
-class Program(NamedTuple):
+class Program(msgspec.Struct, frozen=True):
     """One program with its surroundings."""
 
     argv: tuple[str, ...]

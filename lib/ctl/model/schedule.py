@@ -15,7 +15,7 @@ SIGNALS: Final = (
     "URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
 ).split()
 _BY_NUMBER: Final = dict(enumerate(SIGNALS, start=1))
-_REALTIME: Final = re.compile(r"RTMIN(\+([1-9]|[12]\d|30))?")
+_REALTIME: Final = r"RTMIN(\+([1-9]|[12]\d|30))?"  # compiled when it is needed: start-up time
 _NOT_TO_STOP_WITH: Final = {"STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG"}
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 DEFAULT: Final = "TERM/30/KILL/5"
@@ -134,7 +134,7 @@ def signal_name(text: str) -> str:
         if named is None:
             raise BadSchedule(f"{text!r} is no signal's number (1 to {len(SIGNALS)})")
         return named
-    if bare in SIGNALS or _REALTIME.fullmatch(bare):
+    if bare in SIGNALS or re.fullmatch(_REALTIME, bare):
         return bare
     from ctl.model.suggest import did_you_mean
 

@@ -13,7 +13,7 @@ from ctl.model.schedule import Schedule
 from ctl.model.target import Target
 
 Argv = tuple[str, ...]
-_TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})")
+_TCP = r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})"  # compiled when it is needed: start-up time
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +166,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 def tcp_address(text: str) -> tuple[str, int]:
     """Host and port of "HOST:PORT" or "[IPV6]:PORT". Raises ValueError."""
-    found = _TCP.fullmatch(text)
+    found = re.fullmatch(_TCP, text)
     if found is None or not 0 < int(found["port"]) < 65536:
         raise ValueError(f"{text!r} is not HOST:PORT")
     return found["host"].strip("[]"), int(found["port"])

@@ -13,7 +13,7 @@ import typer
 from ctl.model.identity import LARGEST_PID
 from ctl.model.schedule import LONGEST_WAIT, BadSchedule, Schedule, parse_schedule
 
-_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(\.[0-9]{1,9})?)(?P<unit>[smhd]?)")
+_DURATION = r"(?P<number>[0-9]{1,9}(\.[0-9]{1,9})?)(?P<unit>[smhd]?)"  # compiled when it is needed: start-up time
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -35,7 +35,7 @@ def _seconds(text: str | float) -> float:
 
 
 def _duration(text: str) -> float:
-    found = _DURATION.fullmatch(text.strip())
+    found = re.fullmatch(_DURATION, text.strip())
     seconds = float(found["number"]) * _UNITS[found["unit"] or "s"] if found else math.nan
     if not 0 < seconds <= LONGEST_WAIT:
         raise typer.BadParameter(f"{text!r} is no duration such as 90s, 10m, 2h or 1d, a week at most")

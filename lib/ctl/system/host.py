@@ -115,6 +115,11 @@ class Host:
         return watch
 
     @property
+    def acts_on_many(self) -> bool:
+        """Whether several targets are acted on side by side."""
+        return self._shortlist is not None
+
+    @property
     def unit(self) -> Unit | None:
         """The systemd unit that has this ctl stop or reload it; None where ctl is called in any other way."""
         if variable("SERVICE_RESULT") is None and variable("MAINPID") is None:

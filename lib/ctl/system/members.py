@@ -11,7 +11,10 @@ from ctl.system.procfs import Forbidden, Gone, Stat, ticks_now
 from ctl.system.reading import Reading, read_newcomers, read_processes
 from ctl.system.wait import now
 
-_LOOKS_FOR: Final = 0.5  # seconds in one refresh: a host where others fork without end must not keep ctl from going on
+# In one refresh. A host where others fork without end must not keep ctl from going on, and a slow one is not taken for
+# that.
+_LOOKS_FOR: Final = 0.5  # seconds after the first look at everybody
+_LOOKS_AT_LEAST: Final = 3  # times at who has come since
 
 
 class Members:
@@ -63,9 +66,9 @@ class Members:
             return []
         self._note_sessions()
         known_before = set(self._known) if to_the_last else set()
-        until = now() + _LOOKS_FOR
         reading = read_processes()
         self._join_all(reading)
+        until, looks = now() + _LOOKS_FOR, 0
         # A member may fork and end while /proc is being read. That nobody is left is believed only when nobody has
         # ended meanwhile, be it a member or one who came, and could not be looked at any more. Who came and carries
         # another run id, or none, is no member, and nothing that he starts could be told for one.
@@ -73,10 +76,10 @@ class Members:
         while True:
             has_ended = self._forget_ended()
             is_over = is_over and not has_ended
-            self.gave_up = not is_over and now() >= until
+            self.gave_up = not is_over and looks >= _LOOKS_AT_LEAST and now() >= until
             if is_over or self.gave_up or self._known.keys() - known_before:
                 return self._oldest_first()
-            again = read_newcomers()
+            again, looks = read_newcomers(), looks + 1
             came = again.came_since(reading.number)
             is_over = not self._join_newcomers(again, came.pids) and not came.and_ended
             reading = again

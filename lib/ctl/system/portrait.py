@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import NamedTuple
+
+import msgspec
 
 from ctl.model.outcome import Seen
 from ctl.system import procfs
 from ctl.system.pidfd import Handle
-from ctl.system.procfs import Forbidden, Gone
+from ctl.system.procfs import Gone
 from ctl.system.trust import user_name
 from ctl.system.wait import wall_clock
 
 _SHOWN = 160  # characters
 
 
-class Vitals(NamedTuple):
+class Vitals(msgspec.Struct, frozen=True):
     """What psutil tells of a process; None for what may not be read."""
 
     cpu_percent: float | None  # of one processor, over its whole life, as ps(1) counts it
@@ -31,7 +32,7 @@ def seen(handle: Handle) -> Seen:
     try:
         user = user_name(procfs.read_owner(pid))
         command = procfs.read_command_line(pid) or f"[{handle.stat.comm}]"
-    except (Gone, Forbidden):
+    except Gone:
         user, command = "?", f"[{handle.stat.comm}]"
     return Seen(pid=pid, state=handle.state(), user=user, since=rfc3339(started(handle)), command=command)
 

@@ -119,7 +119,7 @@ def place_in_cgroups(pid: int) -> CgroupPlace:
     try:
         unit, owner = unit_of(pid), trust.user_name(procfs.read_owner(pid))
         names = [part for path in procfs.read_cgroups(pid) for part in path.split("/")]
-    except (procfs.Gone, procfs.Forbidden):
+    except procfs.Gone:
         return CgroupPlace(None, False, False, None, "?")
     session = next((name for name in names if name.startswith("session-") and name.endswith(".scope")), None)
     if unit is None:

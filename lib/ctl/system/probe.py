@@ -1,27 +1,49 @@
-"""Probes: is it ready, is it drained? Each runs in a thread of its own, so that one that hangs delays nobody."""
+"""Probes: is it ready, is it drained? One that may hang is asked in a thread of its own, so that it delays nobody."""
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from re import Pattern
-from typing import Final
+from typing import Final, Protocol
 
 from ctl.model.program import Program
 from ctl.model.service import Drain, Ready, tcp_address
-from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
+from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.hooks import Answer, run_command
+from ctl.system.tcp import Connecting, connect, family_of
 from ctl.system.turns import let_others
+from ctl.system.wait import now
 
 _ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to be gone
 _LONGEST_LINE: Final = 1 << 16  # bytes; a longer one is looked at in parts
 
-# A probe takes the seconds it has and a descriptor that is readable when it is given up.
-Probe = Callable[[float, int], Answer]
+
+class Attempt(Protocol):
+    """A question under way."""
+
+    until: float  # from then on there is nothing to wait for
+    is_over: bool  # whether there was an answer at once
+
+    @property
+    def fd(self) -> int:
+        """Readable when there is an answer."""
+
+    def close(self) -> Answer:
+        """The answer; unknown where there is none yet, and then the question is given up."""
+
+
+Probe = Callable[[float], Attempt]  # asks, and takes the seconds that it has for that
+# What is asked in a thread: it takes the seconds it has, and a descriptor that is readable when it is given up.
+Question = Callable[[float, int], Answer]
+
+
+def in_thread(question: Question) -> Probe:
+    """The probe that asks this."""
+    return lambda seconds: _InThread(question, seconds)
 
 
 def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
@@ -31,24 +53,17 @@ def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
     """
     if given.tcp is not None:
         address = tcp_address(given.tcp)
-        return lambda seconds, _: tcp(address, seconds)
+        family = family_of(address[0])
+        if family is not None:
+            return lambda seconds: Connecting(address, family, min(seconds, _ANSWER_WITHIN))
+        return in_thread(lambda seconds, _: connect(address, min(seconds, _ANSWER_WITHIN)))
     if given.http is not None:
         url = given.http
-        return lambda seconds, _: http(url, seconds)
+        return in_thread(lambda seconds, _: http(url, seconds))
     if given.command is not None and program is not None:
         argv = given.command
-        return lambda seconds, given_up: run_command(argv, program, seconds, given_up)
+        return in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
     return None
-
-
-def tcp(address: tuple[str, int], seconds: float) -> Answer:
-    """Yes where a connection is accepted, no where it is refused."""
-    try:
-        socket.create_connection(address, timeout=min(seconds, _ANSWER_WITHIN)).close()
-    except OSError as error:
-        verdict: Verdict = NO if isinstance(error, ConnectionRefusedError) else UNKNOWN
-        return Answer(verdict, f"tcp {address[0]}:{address[1]}: {error.strerror or error}")
-    return Answer(YES)
 
 
 def http(url: str, seconds: float) -> Answer:
@@ -88,23 +103,23 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
             return Answer(UNKNOWN, f"log {path}: {error.strerror}")
         return Answer(NO, f"log {path}: no line matches {pattern.pattern!r} yet")
 
-    return look
+    return in_thread(look)
 
 
-class Attempt:
-    """A probe under way."""
-
-    def __init__(self, probe: Probe, seconds: float) -> None:
-        self.answer = Answer(UNKNOWN, f"no answer in {seconds:.3g} s")
+class _InThread:
+    def __init__(self, question: Question, seconds: float) -> None:
+        self.until = now() + seconds
+        self.is_over = False
+        self._answer = Answer(UNKNOWN, f"no answer in {seconds:.3g} s")
         self.fd = os.eventfd(0, os.EFD_CLOEXEC)  # readable when the probe has ended
         self._given_up = os.eventfd(0, os.EFD_CLOEXEC)
         self._closing = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, args=(probe, seconds), name="probe", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(question, seconds), name="probe", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Give it up where it still runs. A command is gone then; a thread that hangs in the resolver is left."""
+    def close(self) -> Answer:
+        """A command is gone then; a thread that hangs in the resolver is left."""
         os.eventfd_write(self._given_up, 1)
         with let_others():
             self._thread.join(_CLEAN_UP_WITHIN)
@@ -113,13 +128,14 @@ class Attempt:
             os.close(self.fd)
             if not self._thread.is_alive():
                 os.close(self._given_up)
+            return self._answer
 
-    def _run(self, probe: Probe, seconds: float) -> None:
+    def _run(self, question: Question, seconds: float) -> None:
         try:
-            answer = probe(seconds, self._given_up)
+            answer = question(seconds, self._given_up)
         except Exception as error:  # noqa: BLE001 - a probe never takes ctl down
             answer = Answer(UNKNOWN, f"{type(error).__name__}: {error}")
         with self._closing:
             if not self._closed:
-                self.answer = answer
+                self._answer = answer
                 os.eventfd_write(self.fd, 1)

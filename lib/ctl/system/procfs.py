@@ -12,7 +12,9 @@ import os
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ctl.model.match import Marker
 
@@ -24,7 +26,7 @@ _SERVICE_MANAGERS: Final = frozenset(
     f"{directory}/systemd/{name}" for directory in ("/lib", "/usr/lib") for name in ("systemd", "systemd-executor")
 )
 _SD_PAM: Final = "(sd-pam)"
-_DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
+DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM)
@@ -38,7 +40,7 @@ class Forbidden(Exception):
     """The process is there, and /proc does not let us read what tells it apart (hidepid=1)."""
 
 
-class Stat(NamedTuple):
+class Stat(msgspec.Struct, frozen=True):
     """The fields of proc_pid_stat(5) that tell processes apart and how they are related."""
 
     pid: int
@@ -106,7 +108,7 @@ def read_executable(pid: int) -> str | None:
     """The path of the file it executes, also after an upgrade replaced that. "" for a kernel thread. Raises Gone."""
     for thread in itertools.chain([pid], _other_threads(pid)):
         try:
-            return os.readlink(f"/proc/{pid}/task/{thread}/exe").removesuffix(_DELETED)
+            return os.readlink(f"/proc/{pid}/task/{thread}/exe").removesuffix(DELETED)
         except OSError as error:
             if error.errno in _FORBIDDEN:
                 return None
@@ -164,11 +166,15 @@ def read_environment(pid: int) -> bytes:
 
 
 def read_owner(pid: int) -> int:
-    """Its effective user id. Raises Gone or Forbidden.
+    """Its effective user id. Raises Gone.
 
-    From /proc/PID/status, not from who owns /proc/PID: that is root for a process that is not dumpable, proc(5).
+    The kernel gives the directory /proc/PID to that user in any case; only what is in there belongs to root where the
+    process is not dumpable, task_dump_owner() in fs/proc/base.c.
     """
-    return int(_status_field(pid, b"Uid")[1])
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        raise Gone(pid) from None
 
 
 def in_our_pid_namespace(pid: int) -> bool:
@@ -304,11 +310,8 @@ class ProcessLook:
         self.pid = pid
 
     @cached_property
-    def uid(self) -> int | None:
-        try:
-            return read_owner(self.pid)
-        except Forbidden:
-            return None
+    def uid(self) -> int:
+        return read_owner(self.pid)
 
     @cached_property
     def argv(self) -> list[str] | None:

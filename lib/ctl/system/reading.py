@@ -6,7 +6,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from math import inf
-from typing import NamedTuple
+
+import msgspec
 
 from ctl.system import procfs
 from ctl.system.procfs import Forbidden, Gone, Stat
@@ -16,7 +17,7 @@ from ctl.system.table import lineage
 _FORGOTTEN_AFTER = 16  # readings
 
 
-class Came(NamedTuple):
+class Came(msgspec.Struct, frozen=True):
     """Who was not there in an earlier reading."""
 
     pids: list[int]

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -37,7 +37,7 @@ class Unreadable(Exception):
     """The file is there, and we may not read it."""
 
 
-class BarePid(NamedTuple):
+class BarePid(msgspec.Struct, frozen=True):
     """A pid that somebody wrote down, and when (seconds since the epoch; None where nobody knows)."""
 
     pid: int

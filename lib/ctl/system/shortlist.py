@@ -32,9 +32,8 @@ class Shortlist:
             return self._candidates(rules)
 
     def _candidates(self, rules: Rules) -> Iterable[int]:
-        literal = max((rules.literal, (rules.java_main or "").encode()), key=len)
-        if literal:
-            return sorted(self._mentioning(literal))
+        if rules.words:
+            return sorted(self._mentioning(rules.words))
         if rules.marker is not None:
             return sorted({*self._markers.get(rules.marker, ()), *self._markers.get(None, ())})
         return self._pids

@@ -8,7 +8,9 @@ import select
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from ctl.model.match import Rules
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
@@ -16,10 +18,10 @@ from ctl.system import procfs
 from ctl.system.gate import is_gated
 from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
+from ctl.system.sieve import worth_a_look
 from ctl.system.turns import let_others
 from ctl.system.wait import now
 
-_ROOT = 0
 _BECOMES_WITHIN = 0.5  # seconds
 _LOOK_EVERY = 10  # milliseconds
 _AGENTS = ("ssh-agent", "gpg-agent")
@@ -28,7 +30,7 @@ _SHELLS = ("sh", "dash", "bash", "ash", "busybox")
 Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
 
 
-class Scan(NamedTuple):
+class Scan(msgspec.Struct, frozen=True):
     """What a scan found: open handles on those who match, and who could not be judged."""
 
     matching: list[Handle]
@@ -50,8 +52,8 @@ def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
     unknown: list[int] = []
     callers: set[int] = set()
     never = lineage() | {1}
-    for pid in procfs.pids() if candidates is None else candidates:
-        if pid in never or not _may_be(pid, rules.uid):
+    for pid in worth_a_look(rules) if candidates is None else candidates:
+        if pid in never:
             continue
         try:
             if rules.verdict(ProcessLook(pid)) == NO:
@@ -235,13 +237,3 @@ def own_program() -> list[str]:
     """Our interpreter, its options and our script: our argv without what we were called with."""
     own = procfs.read_argv(os.getpid()) or []
     return own[: len(own) - len(sys.argv[1:])]
-
-
-def _may_be(pid: int, uid: int | None) -> bool:
-    """The cheapest question: who owns /proc/PID. Root owns that of a process that changed its user, too, proc(5)."""
-    if uid is None:
-        return True
-    try:
-        return os.stat(f"/proc/{pid}").st_uid in (uid, _ROOT)
-    except OSError:
-        return False

@@ -8,7 +8,7 @@ from ctl.model.verdict import UNKNOWN
 from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
-from ctl.system.probe import Attempt, Probe
+from ctl.system.probe import Probe
 from ctl.system.wait import now
 
 _SHORTEST_PAUSE = 0.005  # seconds
@@ -22,12 +22,13 @@ def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) 
     alive = still_there(mains)
     if mains and not alive:
         return Answer(UNKNOWN, "it has ended")
-    attempt = Attempt(probe, seconds)
+    attempt = probe(seconds)
     try:
-        host.pause([attempt.fd, *alive], now() + seconds)
+        if not attempt.is_over:
+            host.pause([attempt.fd, *alive], attempt.until)
     finally:
-        attempt.close()
-    return attempt.answer
+        answer = attempt.close()
+    return answer
 
 
 def still_there(mains: Sequence[Handle]) -> list[int]:
@@ -35,11 +36,12 @@ def still_there(mains: Sequence[Handle]) -> list[int]:
     return [main.fd for main in mains if not main.is_gone]
 
 
-def pause_after(began: float, asked: float) -> float:
+def pause_after(began: float, asked: float, *, announced: bool = False) -> float:
     """Seconds until the next question, where the first was asked at `began` and the last at `asked`.
 
     What is quick is noticed soon, what is not is left in peace: no asking takes more than a fifth of the time, and
-    hardly anything of a long one.
+    hardly anything of a long one, but where something has `announced` that the answer may be another now.
     """
     waited, took = now() - began, now() - asked
-    return min(max(_SHORTEST_PAUSE, waited * _SHARE, took * _REST), _LONGEST_PAUSE)
+    share = 0.0 if announced else waited * _SHARE
+    return min(max(_SHORTEST_PAUSE, share, took * _REST), _LONGEST_PAUSE)

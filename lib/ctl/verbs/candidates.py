@@ -130,7 +130,7 @@ class _Survey:
             line = look.command_line
             return Candidate(
                 pid=pid, verdict=verdict, ground=ground, why=why, rules=said,
-                ppid=stat.ppid if stat else None, user=None if look.uid is None else user_name(look.uid),
+                ppid=stat.ppid if stat else None, user=user_name(look.uid),
                 since=rfc3339(epoch_of(stat.start_ticks)) if stat else None, state=stat.state if stat else None,
                 command=line or (f"[{stat.comm}]" if stat else None),
             )  # fmt: skip

@@ -9,7 +9,7 @@ from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.hooks import Answer, run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
-from ctl.system.probe import Probe, probe_of
+from ctl.system.probe import Probe, in_thread, probe_of
 from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 
@@ -76,7 +76,7 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
 
 
 def _as_probe(argv: tuple[str, ...], program: Program) -> Probe:
-    return lambda seconds, given_up: run_command(argv, program, seconds, given_up)
+    return in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
 
 
 def _timeout(hook: Hook | tuple[str, ...]) -> float:

@@ -13,14 +13,15 @@ from ctl.model.program import Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
-from ctl.model.verdict import YES
+from ctl.model.verdict import UNKNOWN, YES
+from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.logfile import open_log, size_of, tail
 from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
-from ctl.system.probe import Attempt, Probe, log_line, probe_of
+from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
@@ -71,7 +72,8 @@ class Launch:
         try:
             if self._service.notifies:
                 self._notify = NotifySocket(self._run_id)
-                program = program._replace(environment=program.environment | {"NOTIFY_SOCKET": self._notify.address})
+                environment = program.environment | {"NOTIFY_SOCKET": self._notify.address}
+                program = msgspec.structs.replace(program, environment=environment)
             answered_before = self._answers_already()
             self._spawn_recorded(program)
             self._host.note(self._service.name, "spawned", identity=self._main.identity)
@@ -133,10 +135,12 @@ class Launch:
 
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
-        if pattern is not None:
+        probe = probe_of(self._service.ready, program)
+        announced = self._service.ready.tcp is not None or self._service.ready.http is not None
+        # A user has no more than some hundred of these for all programs: where many start, only those who need one.
+        if pattern is not None or (announced and not self._host.acts_on_many):
             self._lines = self._host.watch_file(self._log)
-            return log_line(self._log, pattern, self._log_began)
-        return probe_of(self._service.ready, program)
+        return probe if pattern is None else log_line(self._log, pattern, self._log_began)
 
     def _become_ready(self, probe: Probe | None, answered_before: bool) -> None:
         """Returns when it is ready. Raises CtlError (not_ready, exec_failed) or Interrupted."""
@@ -162,24 +166,35 @@ class Launch:
         began, why = now(), "there was no time for a probe"
         self._tell(self._deadline)
         while (asked := now()) < self._deadline:
-            attempt = Attempt(probe, self._deadline - now())
-            try:
-                while not self._watch((attempt.fd,), self._deadline) and now() < self._deadline:
-                    pass  # the main process of a forking service was replaced
-            finally:
-                attempt.close()
-            why = attempt.answer.why
-            if attempt.answer.verdict == YES:
+            answer = self._ask(probe)
+            why = answer.why
+            if answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             self._tell(self._deadline, why)
-            self._rest(now() + pause_after(began, asked))
+            self._rest(began, asked, answer)
         raise self._not_ready(f"was not ready {self._limit}: {why}")
 
-    def _rest(self, until: float) -> None:
-        """Wait until then, and where a line of the log is waited for, for something that is written there."""
-        if self._lines is not None and self._watch((self._lines.fd,), min(now() + _LOOK_EVERY, self._deadline)):
-            self._lines.changed()
+    def _ask(self, probe: Probe) -> Answer:
+        attempt = probe(self._deadline - now())
+        try:
+            while not attempt.is_over and not self._watch((attempt.fd,), attempt.until) and now() < attempt.until:
+                pass  # the main process of a forking service was replaced
+        finally:
+            answer = attempt.close()
+        return answer
+
+    def _rest(self, began: float, asked: float, answer: Answer) -> None:
+        """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
+        soonest = now() + pause_after(began, asked, announced=True)
+        until = now() + pause_after(began, asked)
+        # Who has answered a request may have logged that, too: it would be asked again and again for its own answer.
+        if self._lines is not None and (self._service.ready.http is None or answer.verdict == UNKNOWN):
+            if self._service.ready_log is not None:
+                until = now() + _LOOK_EVERY
+            if self._watch((self._lines.fd,), min(until, self._deadline)):
+                self._lines.changed()
+                until = soonest
         self._watch((), min(until, self._deadline))
 
     def _await_message(self, notify: NotifySocket) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from ctl.model.errors import CtlError, Reason
 from ctl.model.identity import same_process
@@ -24,7 +25,7 @@ from ctl.system.records import BarePid, Refused, Unreadable
 _CLOCK_ERROR = 0.02
 
 
-class Located(NamedTuple):
+class Located(msgspec.Struct, frozen=True):
     """What is known of a service. Without `mains` and without `doubt`, it is not running."""
 
     mains: list[Handle]
@@ -146,7 +147,7 @@ def _said_nothing(source: str, where: str | None, error: Refused | Unreadable) -
     return Claim(source=source, where=where, pid=None, verdict="unknown", why=str(error), doubt="permission_denied")
 
 
-class Belief(NamedTuple):
+class Belief(msgspec.Struct, frozen=True):
     """What became of a bare pid."""
 
     verdict: ClaimVerdict
@@ -264,7 +265,7 @@ def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
             handle.close()
         else:
             own.append(handle)
-    return scan._replace(matching=without_children(own))
+    return msgspec.structs.replace(scan, matching=without_children(own))
 
 
 def whose_main(service: Service, host: Host, handle: Handle) -> str | None:

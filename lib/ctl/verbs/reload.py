@@ -17,6 +17,7 @@ from ctl.system.hooks import run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
+from ctl.system.probe import in_thread
 from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 from ctl.verbs.locate import Located, locate
@@ -122,9 +123,10 @@ def _run(service: Service, host: Host, located: Located, argv: Argv, timeout: fl
     """It carries the service's run id: a kill of the service meanwhile ends the command, too."""
     program = host.command_program(service, located.run_ids[0] if located.run_ids else "")
     # As systemd.service(5) has it for ExecReload=.
-    program = program._replace(environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
+    program = msgspec.structs.replace(program, environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
     host.progress(service.name, f"reload: {argv[0]}", now() + timeout)
-    answer = ask(host, lambda seconds, given_up: run_command(argv, program, seconds, given_up), timeout, located.mains)
+    probe = in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
+    answer = ask(host, probe, timeout, located.mains)
     _require_alive(service, host, located, f"has ended while {argv[0]} was to reload it", result)
     if answer.verdict != YES:
         raise CtlError("hook_failed", answer.why, where=f"{service.file}, reload.command")

@@ -1,0 +1,126 @@
+"""The sieve in front of the match rules drops only processes that cannot satisfy them, whatever state they are in."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ctl.model.match import Marker, Rules, glob, necessary_literal
+from ctl.model.verdict import NO, YES
+from ctl.system import procfs
+from ctl.system.procfs import Gone, ProcessLook
+from ctl.system.sieve import worth_a_look
+from support.reaper import Process
+from support.requires import requires_root
+from support.sandbox import PLAIN_UID, Sandbox
+
+RUN_DIR = "/run/of-the-sieve"
+MARK = {"CTL_TARGET": "web", "CTL_RUN_DIR": RUN_DIR}
+WORDS = "words-of-the-sieve"
+# Its entries in /proc are root's from now on, as it has not executed a program since it changed its user.
+CHANGES_USER = """
+import os, signal, sys
+os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
+print(f"ready (pid: {os.getpid()})", flush=True)
+signal.pause()
+"""
+
+
+def by_line(pattern: str, uid: int | None = None) -> Rules:
+    regex = re.compile(pattern)
+    return Rules(cmdline=regex, literal=necessary_literal(regex), uid=uid)
+
+
+def worded(sandbox: Sandbox) -> Process:
+    return sandbox.reaper.start([*sandbox.programs("recorder", "-"), WORDS], env=MARK)
+
+
+def deleted(sandbox: Sandbox) -> Process:
+    program = sandbox.tmp / "idle-of-the-sieve"
+    program.write_bytes(sandbox.programs.path("idle").read_bytes())
+    program.chmod(0o755)
+    process = sandbox.reaper.start([program])
+    program.unlink()
+    return process
+
+
+def talkative(sandbox: Sandbox) -> Process:
+    """More arguments than are read at a time, and what is looked for comes last."""
+    return sandbox.reaper.start([*sandbox.programs("recorder", "-"), "x" * 100_000, WORDS])
+
+
+def leaderless(sandbox: Sandbox) -> Process:
+    """Its first thread has ended: the files of that are empty, or there is none."""
+    return sandbox.reaper.start([*sandbox.programs("leaderless"), WORDS], env=MARK)
+
+
+def changed_user(sandbox: Sandbox) -> Process:
+    requires_root()
+    return sandbox.reaper.start([sys.executable, "-c", CHANGES_USER, str(PLAIN_UID), WORDS])
+
+
+def java(sandbox: Sandbox) -> Process:
+    return sandbox.reaper.start(["/bin/java", "-cp", "x", "org.Sieve"], executable=sandbox.programs.path("idle"))
+
+
+FITS: dict[str, tuple[Callable[[Sandbox], Process], Rules]] = {
+    "cmdline": (worded, by_line(WORDS)),
+    "cmdline without a literal": (worded, by_line(f"(?i){WORDS.upper()}")),
+    "cmdline of two arguments": (worded, by_line(f"- {WORDS}")),
+    "long cmdline": (talkative, by_line(f"{WORDS}$")),
+    "cmdline of a leaderless one": (leaderless, by_line(WORDS)),
+    "user": (changed_user, by_line(WORDS, PLAIN_UID)),
+    "java_main": (java, Rules(java_main="org.Sieve")),
+    "executable": (deleted, Rules(executable=glob("*/idle-of-the-sieve"))),
+    "executable of a leaderless one": (leaderless, Rules(executable=glob("*/leaderless"))),
+    "marker": (worded, Rules(marker=Marker("web", RUN_DIR))),
+    "marker of a leaderless one": (leaderless, Rules(marker=Marker("web", RUN_DIR))),
+    "all of them": (worded, Rules(cmdline=re.compile(WORDS), executable=glob("*python*"), uid=os.geteuid())),
+}
+BREAKS = {
+    "cmdline": by_line("words-of-nobody"),
+    "user": by_line(WORDS, PLAIN_UID + 1),
+    "java_main": Rules(java_main="org.Nobody"),
+    "executable": Rules(executable=glob("*/nobody")),
+    "marker": Rules(marker=Marker("nobody", RUN_DIR)),
+}
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_who_satisfies_the_rules_is_worth_a_look(sandbox: Sandbox, kind: str) -> None:
+    start, rules = FITS[kind]
+    process = start(sandbox)
+    assert rules.verdict(ProcessLook(process.pid)) == YES
+    assert process.pid in worth_a_look(rules)
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_who_does_not_is_dropped(sandbox: Sandbox, kind: str) -> None:
+    process = worded(sandbox)
+    assert BREAKS[kind].verdict(ProcessLook(process.pid)) == NO
+    assert process.pid not in worth_a_look(BREAKS[kind])
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_of_all_processes_of_this_host_none_is_dropped_that_could_be_it(sandbox: Sandbox, kind: str) -> None:
+    """Kernel threads, zombies and the like: who came or went meanwhile is not counted."""
+    start, rules = FITS[kind]
+    start(sandbox)
+    before, looked_at = set(procfs.pids()), set(worth_a_look(rules))
+    dropped = before & set(procfs.pids()) - looked_at
+    for pid in dropped:
+        try:
+            assert rules.verdict(ProcessLook(pid)) == NO, pid
+        except Gone:
+            continue
+
+
+def test_a_process_directory_belongs_to_its_user_although_what_is_in_there_is_roots(sandbox: Sandbox) -> None:
+    """So its owner is a rule's answer, and not only a hint, however old the kernel."""
+    pid = changed_user(sandbox).pid
+    assert os.stat(f"/proc/{pid}/status").st_uid == 0
+    assert procfs.read_owner(pid) == PLAIN_UID
