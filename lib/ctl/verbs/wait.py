@@ -57,12 +57,14 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
     before: State | None = None
     if options.timeout is not None and host.herald is not None:  # without it, systemd's own limit holds
         host.herald.progress(service.name, f"waiting until it is {options.goal}", deadline)
+    located: Located | None = None
     with _Announcements(service, host) as announced:
-        while True:
-            announced.listen()
-            looked = now()
-            located = _locate(service, host)
-            try:
+        try:
+            while True:
+                looked = now()
+                if located is None:
+                    announced.listen()
+                    located = _locate(service, host)
                 look = _look(service, host, located, options.goal, partial(pause_after, began, looked))
                 if look.reached or now() >= deadline:
                     return _result(service, options, located, look, before, began)
@@ -72,8 +74,12 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
                     before = state_before(located)
                     host.say_more(service.name, f"{look.why}; waiting until it is {options.goal}")
                 rest = look.again if located.mains else max(look.again, (now() - looked) / _LOOKING_SHARE)
-                announced.pause([main.fd for main in located.mains], min(deadline, now() + rest))
-            finally:
+                told = announced.pause([main.fd for main in located.mains], min(deadline, now() + rest))
+                if told or not located.mains or now() >= deadline:  # else it is the same process still
+                    located.close()
+                    located = None
+        finally:
+            if located is not None:
                 located.close()
 
 
@@ -177,15 +183,16 @@ class _Announcements:
             else:
                 self._watch = watch
 
-    def pause(self, fds: Iterable[int], until: float) -> None:
-        """Wait for an announcement, or until then. Raises Interrupted."""
+    def pause(self, fds: Iterable[int], until: float) -> bool:
+        """Wait for an announcement, or until then. Whether there may have been one. Raises Interrupted."""
         if self._watch is None:
             self._host.pause(fds, min(until, now() + _LOOK_EVERY))
-            return
+            return True
         while self._watch.fd in (ready := self._host.pause((self._watch.fd, *fds), until)):
             changed = self._watch.changed()
             if changed is None or changed & self._files or len(ready) > 1:
-                return
+                return True
+        return bool(ready)
 
     def __enter__(self) -> Self:
         return self
