@@ -85,8 +85,9 @@ def test_tcp_waits_until_somebody_listens(sandbox: Sandbox, port: int) -> None:
 
 # A ctl that asks for a second time only where something tells that the answer may be another now.
 ASKS_ONCE = """
-from ctl.verbs import asking
-asking._LONGEST_PAUSE = asking._SHARE = 1e6
+from ctl.verbs import asking, launch
+asking._LONGEST_PAUSE, asking._GROWTH = 1e6, 1e15
+launch._WITHOUT_WATCH = 0
 from ctl.shell.cli import main
 raise SystemExit(main())
 """

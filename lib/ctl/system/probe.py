@@ -88,9 +88,11 @@ def http(url: str, seconds: float) -> Answer:
 def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
     """Yes where a line written after byte `since` matches. Each call reads on where the last one ended."""
     begun = since  # where the first line begins that has not been seen whole
+    no = Answer(NO, f"log {path}: no line matches {pattern.pattern!r} yet")
+    seen: tuple[int, int, int] | None = None  # the file, when it was written to, and how much of it was read
 
     def look(_seconds: float, _given_up: int) -> Answer:
-        nonlocal begun
+        nonlocal begun, seen
         try:
             with path.open("rb") as log:
                 log.seek(begun)
@@ -99,11 +101,32 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
                         return Answer(YES)
                     if len(line) == _LONGEST_LINE or line.endswith(b"\n"):
                         begun += len(line)
+                found = os.fstat(log.fileno())
+                seen = found.st_ino, found.st_mtime_ns, log.tell()
         except OSError as error:
             return Answer(UNKNOWN, f"log {path}: {error.strerror}")
-        return Answer(NO, f"log {path}: no line matches {pattern.pattern!r} yet")
+        return no
 
-    return in_thread(look)
+    def is_unchanged() -> bool:
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        return (found.st_ino, found.st_mtime_ns, found.st_size) == seen
+
+    return lambda seconds: _Known(no) if is_unchanged() else _InThread(look, seconds)
+
+
+class _Known:
+    """Nothing that would have to be asked."""
+
+    until, is_over, fd = 0.0, True, -1
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def close(self) -> Answer:
+        return self._answer
 
 
 class _InThread:

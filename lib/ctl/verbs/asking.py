@@ -13,7 +13,7 @@ from ctl.system.wait import now
 
 _SHORTEST_PAUSE = 0.005  # seconds
 _LONGEST_PAUSE = 0.25
-_SHARE = 0.01  # of the time waited so far
+_GROWTH = 0.005  # seconds after a second of waiting, and four times as many after two
 _REST = 4.0  # times as long as the last question took
 
 
@@ -43,5 +43,5 @@ def pause_after(began: float, asked: float, *, announced: bool = False) -> float
     hardly anything of a long one, but where something has `announced` that the answer may be another now.
     """
     waited, took = now() - began, now() - asked
-    share = 0.0 if announced else waited * _SHARE
-    return min(max(_SHORTEST_PAUSE, share, took * _REST), _LONGEST_PAUSE)
+    grown = 0.0 if announced else waited**2 * _GROWTH
+    return min(max(_SHORTEST_PAUSE, grown, took * _REST), _LONGEST_PAUSE)

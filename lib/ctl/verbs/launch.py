@@ -37,6 +37,9 @@ _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
 _LOOK_EVERY = 1.0  # seconds, at a log that tells when it is written to: it may have been replaced
+# Seconds in which a log is looked at often, for an inotify instance takes its time to close: up to 20 ms, which would
+# come on top of a quick start.
+_WITHOUT_WATCH = 2.0
 
 
 class Launch:
@@ -135,12 +138,9 @@ class Launch:
 
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
-        probe = probe_of(self._service.ready, program)
-        announced = self._service.ready.tcp is not None or self._service.ready.http is not None
-        # A user has no more than some hundred of these for all programs: where many start, only those who need one.
-        if pattern is not None or (announced and not self._host.acts_on_many):
-            self._lines = self._host.watch_file(self._log)
-        return probe if pattern is None else log_line(self._log, pattern, self._log_began)
+        if pattern is not None:
+            return log_line(self._log, pattern, self._log_began)
+        return probe_of(self._service.ready, program)
 
     def _become_ready(self, probe: Probe | None, answered_before: bool) -> None:
         """Returns when it is ready. Raises CtlError (not_ready, exec_failed) or Interrupted."""
@@ -188,14 +188,27 @@ class Launch:
         """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
         soonest = now() + pause_after(began, asked, announced=True)
         until = now() + pause_after(began, asked)
-        # Who has answered a request may have logged that, too: it would be asked again and again for its own answer.
-        if self._lines is not None and (self._service.ready.http is None or answer.verdict == UNKNOWN):
-            if self._service.ready_log is not None:
-                until = now() + _LOOK_EVERY
-            if self._watch((self._lines.fd,), min(until, self._deadline)):
-                self._lines.changed()
-                until = soonest
+        if self._log_may_tell(answer) and now() - began > _WITHOUT_WATCH:
+            if self._lines is None and (watch := self._host.watch_file(self._log)):
+                self._lines = watch
+                return  # what was written before is asked about at once
+            if self._lines is not None:
+                until = now() + _LOOK_EVERY if self._service.ready_log is not None else until
+                if self._watch((self._lines.fd,), min(until, self._deadline)):
+                    self._lines.changed()
+                    until = soonest
         self._watch((), min(until, self._deadline))
+
+    def _log_may_tell(self, answer: Answer) -> bool:
+        """Whether something that is written to the log is a reason to ask again.
+
+        Who has answered a request may have logged that: it would be asked again and again for its own answer. And a
+        user has no more than some hundred watches for all programs: where many start, those have them that need them.
+        """
+        ready = self._service.ready
+        if ready.tcp is not None or (ready.http is not None and answer.verdict == UNKNOWN):
+            return not self._host.acts_on_many
+        return ready.log is not None
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}
