@@ -20,8 +20,8 @@ from support.pidns import start_in_child_namespace
 from support.pidreuse import Pids, in_own_namespace
 from support.programs import Programs
 from support.reaper import Process, Reaper
-from support.requires import requires_pidfd_inodes
-from support.sandbox import Json, Result, Sandbox
+from support.requires import requires_pidfd_inodes, requires_root
+from support.sandbox import PLAIN_UID, Json, Result, Sandbox
 from support.strace import calls
 from support.waiting import wait_line, wait_until
 
@@ -443,3 +443,13 @@ def test_what_a_pid_file_says_of_an_older_process_is_shown(sandbox: Sandbox, rea
     (claim,) = status["claim"]
     assert status["pid"] == process.pid, "the process table still finds it"
     assert (claim["verdict"], claim["why"]) == ("stale", f"pid {process.pid} started after the file was written")
+
+
+def test_where_there_are_no_rules_none_is_blamed(sandbox: Sandbox, reaper: Reaper, programs: Programs) -> None:
+    """The process is another user's, and "match.user says no" would send people looking for a rule."""
+    requires_root()
+    other = start_bystander(reaper, programs("recorder", "-"), user=PLAIN_UID)
+    sandbox.service("web", "polite")
+    refused = sandbox.ctl("stop", "web", "--pid", other.pid).expect(152)
+    assert f"pid {other.pid} is another process (not this service's)" in refused.stderr
+    assert_untouched(other)

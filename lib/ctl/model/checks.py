@@ -9,8 +9,8 @@ from ctl.model.schedule import BadSchedule
 from ctl.model.service import Argv, Definition, Drain, Hook, Match, Ready, Reload, Start, Stop, tcp_address
 from ctl.model.suggest import did_you_mean, shown
 
+# Each is compiled when it is needed: start-up time.
 # systemd.exec(5) allows the same: a name that a POSIX shell could hold, so that every wrapper script passes it on.
-# Compiled when they are needed: start-up time.
 _ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _UMASK = r"0?[0-7]{1,3}"
 _HTTP = r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?(/\S*)?"

@@ -185,7 +185,7 @@ def _broken_rule(pid: int, rules: Rules) -> str:
         broken = [name for name, verdict in rules.each(procfs.ProcessLook(pid)).items() if verdict == NO]
     except Gone:
         broken = []
-    return f"match.{broken[0]} says no" if broken and broken[0] != "marker" else "not this service's"
+    return f"match.{broken[0]} says no" if broken and rules.marker is None else "not this service's"
 
 
 def _given(
