@@ -25,7 +25,6 @@ from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle
 from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
-from ctl.system.sharing import Shared
 from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
 
@@ -142,6 +141,7 @@ class Host:
         """
         self._shortlist = None
         if targets > 1:
+            from ctl.system.sharing import Shared
             from ctl.system.shortlist import Shortlist
 
             descriptors.prepare_for(targets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -15,12 +16,12 @@ from ctl.model.service import Service
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
-from ctl.verbs.ending import Ending, KillMode
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.runs import members_of
 from ctl.verbs.unit import count_as_success, is_elsewhere, is_started_elsewhere
 
 if TYPE_CHECKING:
+    from ctl.system.members import Members
+    from ctl.verbs.ending import Ending, KillMode
     from ctl.verbs.supervision import Supervision
 
 KILL = parse_schedule("KILL/5")
@@ -112,44 +113,58 @@ def _end_located(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
-    members = members_of(located, service, host)
     supervision = _supervision(located, service)
-    try:
-        if located.doubt is not None:
-            raise located.doubt
-        require_expected(mains, options.expect_pid.get(service.name), must_run=options.must_run)
-        # Without a main process there is nobody whose end the others could wait for.
-        leftovers = members.refresh() if not mains and mode != "process" else []
-        if options.dry_run:
-            result.reason = "planned" if mains or leftovers else "already_stopped"
-            from ctl.verbs.plan import schedule_plan, with_cleaning, with_surroundings
+    with _members(located, service, host) as members:
+        try:
+            if located.doubt is not None:
+                raise located.doubt
+            require_expected(mains, options.expect_pid.get(service.name), must_run=options.must_run)
+            # Without a main process there is nobody whose end the others could wait for.
+            leftovers = members.refresh() if members is not None and not mains and mode != "process" else []
+            if options.dry_run:
+                result.reason = "planned" if mains or leftovers else "already_stopped"
+                from ctl.verbs.plan import schedule_plan, with_cleaning, with_surroundings
 
-            plan = schedule_plan(schedule, mode, mains, members.refresh() if mains else leftovers)
-            if done == "stopped" and mains:
-                plan = with_surroundings(service, plan)
-            result.plan = with_cleaning(service, host, located, plan)
-        else:
-            gently = done == "stopped" and bool(mains)
-            if gently:
-                _before(service, host, located, result)
-            result.after = "stopped"
-            if mains or leftovers:
-                _carry_out(
-                    Ending(service.name, host, mains, members, schedule), mode if mains else "tree", result, done
-                )
-            if not result.survivors:
-                _clean_up(service, host, located, result)
-            count_as_success(result, host)
-            if gently and result.ok:
-                _after(service, host, located, result)
-    except CtlError as error:
-        result.fail(error)
-    finally:
-        members.close()
+                plan = schedule_plan(schedule, mode, mains, members.refresh() if members and mains else leftovers)
+                if done == "stopped" and mains:
+                    plan = with_surroundings(service, plan)
+                result.plan = with_cleaning(service, host, located, plan)
+            else:
+                gently = done == "stopped" and bool(mains)
+                if gently:
+                    _before(service, host, located, result)
+                result.after = "stopped"
+                if members is not None and (mains or leftovers):
+                    from ctl.verbs.ending import Ending
+
+                    ending = Ending(service.name, host, mains, members, schedule)
+                    _carry_out(ending, mode if mains else "tree", result, done)
+                if not result.survivors:
+                    _clean_up(service, host, located, result)
+                count_as_success(result, host)
+                if gently and result.ok:
+                    _after(service, host, located, result)
+        except CtlError as error:
+            result.fail(error)
     result.duration_s = round(now() - began, 3)
     if supervision is not None:
         supervision.tell_end(result, killed=done == "killed")
     return result
+
+
+@contextmanager
+def _members(located: Located, service: Service, host: Host) -> Iterator[Members | None]:
+    """Its processes beside the main ones; None where no run is known of which there could be any."""
+    if not located.mains and located.record is None:
+        yield None
+        return
+    from ctl.verbs.runs import members_of
+
+    members = members_of(located, service, host)
+    try:
+        yield members
+    finally:
+        members.close()
 
 
 def _supervision(located: Located, service: Service) -> Supervision | None:
