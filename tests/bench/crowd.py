@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.many import LATE_SECONDS, MANY
 from bench.pairs import Command, Pairs, Took, Unexpected, alternately, run
 from bench.peer import Argv, Peer
 from bench.peers import PEERS, one_peer
@@ -21,10 +22,8 @@ from support.reaper import Reaper
 from support.sandbox import Sandbox
 from support.waiting import TIMEOUT, wait_until
 
-MANY = 1000
 GROUP = f"{MANY} services, against the peers"
 GRACE = 30  # seconds, longer than any of them needs
-LATE_SECONDS = 2  # from TERM to the end
 ROWS = {
     ("idle", "start"): f"start {MANY}",
     ("idle", "status"): f"status of {MANY}",
