@@ -344,6 +344,26 @@ def test_a_command_that_cannot_be_run_is_told_and_the_service_stopped(
     assert "exit status" not in whats(outcome)[0], "it never ran"
 
 
+def test_a_command_that_cannot_be_run_leaves_no_zombie_while_it_is_asked_again(sandbox: Sandbox) -> None:
+    argv = no_interpreter(sandbox)
+    pid = started(sandbox, drain={"command": argv, "interval": 600, "timeout": 600})
+    pidfd = sandbox.reaper.adopt(pid)
+    stop = sandbox.ctl_popen("stop", "web", "--json", "--verbose")
+    assert stop.err is not None
+    stop.err.wait(f"not drained yet: command {argv[0]}: needs /nowhere/sh, which is not installed")
+    assert proc.children(stop.pid) == []
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert sandbox.collect(stop).expect(0).one["after"] == "stopped"
+
+
+def test_a_relative_path_of_a_command_begins_in_the_directory_of_the_service(sandbox: Sandbox) -> None:
+    (sandbox.tmp / "hook").write_text("#!/bin/sh\ntouch done\n", encoding="ascii")
+    (sandbox.tmp / "hook").chmod(0o755)
+    pid = started(sandbox, start={"directory": str(sandbox.tmp)}, stop={"before": [["./hook"]]})
+    assert stopped(sandbox, pid)["errors"] == []
+    assert (sandbox.tmp / "done").exists()
+
+
 @pytest.mark.parametrize("where", PROBES)
 @pytest.mark.parametrize("command", HANGING, ids=lambda command: command.__name__)
 def test_a_command_that_hangs_costs_its_timeout_and_leaves_nothing(

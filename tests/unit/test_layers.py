@@ -15,7 +15,7 @@ from support.sandbox import ROOT
 LIB = ROOT / "lib"
 LAYERS = ("model", "system", "verbs", "shell")  # each may import from itself and from those before it
 OF_THE_SYSTEM = set(
-    "os signal subprocess fcntl psutil sh select socket resource pwd grp ctypes shutil tempfile threading time".split()
+    "os signal subprocess fcntl psutil select socket resource pwd grp ctypes shutil tempfile threading time".split()
 )
 FILES = {str(path.relative_to(LIB / "ctl")): path for path in sorted((LIB / "ctl").rglob("*.py"))}
 CHILD = "system/late_gate.py"  # a program of its own, which system/ starts and nothing imports

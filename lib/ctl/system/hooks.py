@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
-import signal
-from typing import Any, BinaryIO, Final, NamedTuple
+import subprocess
+from pathlib import Path
+from typing import Final, NamedTuple, cast
 
 from ctl.model.program import Program
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import descriptors, procfs
 from ctl.system.environment import new_run_id
 from ctl.system.members import Members
-from ctl.system.pidfd import open_pidfd
-from ctl.system.spawn import become_user, find_executable
+from ctl.system.spawn import find_executable, fork, in_words, missing_interpreter
+from ctl.system.wait import now
 
 _MARK: Final = "CTL_HOOK_ID"
-_OUTPUT_KEPT: Final = 1024  # characters of a chunk of its output; it may print megabytes
-_CHUNKS_KEPT: Final = 4
+_CHUNK: Final = 65536  # bytes, as many as a pipe holds, pipe(7)
+_OUTPUT_KEPT: Final = 4096  # bytes of its end; it may print megabytes
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for what was killed to be gone
 
 
@@ -36,95 +38,74 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
     before, a kill or stop of the service ends it too, by its run id. It has no CTL_TARGET, and so is never taken for
     the service.
     """
-    import sh
-
     path = find_executable(program, argv[0])
     if path is None:
         return Answer(UNKNOWN, f"command {argv[0]}: not installed")
     hook_id, began = new_run_id(), int(procfs.ticks_now())
-    environment = {name: value for name, value in program.environment.items() if name != "CTL_TARGET"}
-    output: list[str] = []
-    in_time = True
     try:
-        with open(os.devnull, "rb") as nothing:
-            running = _launch(sh.Command(path), argv, program, environment | {_MARK: hook_id}, nothing, output)
-        in_time = _ends_in_time(running.pid, seconds, given_up)
-        _kill_hook(hook_id, began)
-        running.wait()
-    except sh.CommandNotFound:
-        problem = "cannot be executed" if os.path.exists(path) else "not installed"
-        return Answer(UNKNOWN, f"command {argv[0]}: {problem}")
-    except sh.ErrorReturnCode as error:
-        if not in_time:
-            return Answer(UNKNOWN, f"command {argv[0]}: no answer in {seconds:.3g} s{_last_line(output)}")
-        code = error.exit_code
-        how = f"exit status {code}" if code >= 0 else f"was killed by signal {-code}"
-        return Answer(NO, f"command {argv[0]}: {how}{_last_line(output)}")
-    except (OSError, sh.ForkException) as error:
-        why = str(error).strip().splitlines()[-1].rpartition("] ")[2]  # of what sh tells, the line of the exception
-        return Answer(UNKNOWN, f"command {argv[0]}: cannot be executed: {why}")
-    return Answer(YES)
+        with _launch((path, *argv[1:]), program, hook_id) as child:
+            try:
+                in_time, said = _follow(child, seconds, given_up)
+            finally:
+                _kill_hook(hook_id, began)
+    except OSError as error:
+        return Answer(UNKNOWN, f"command {argv[0]}: {_why_not(error, Path(program.directory, path))}")
+    if child.returncode == 0:
+        return Answer(YES)
+    lines = said.decode(errors="replace").strip().splitlines()
+    last_line = f": {lines[-1]}" if lines else ""
+    if not in_time:
+        return Answer(UNKNOWN, f"command {argv[0]}: no answer in {seconds:.3g} s{last_line}")
+    how = f"exit status {child.returncode}" if child.returncode > 0 else in_words(child.returncode)
+    return Answer(NO, f"command {argv[0]}: {how}{last_line}")
 
 
-def _launch(
-    command: Any,
-    argv: tuple[str, ...],
-    program: Program,
-    environment: dict[str, str],
-    stdin: BinaryIO,
-    output: list[str],
-) -> Any:
-    def become() -> None:
-        # sh ignores HUP in what it runs in the background, and Python XFSZ: neither is meant for the command.
-        for signum in (signal.SIGHUP, signal.SIGXFSZ):
-            signal.signal(signum, signal.SIG_DFL)
-        descriptors.restore()
-        # Not sh's _uid: that knows neither a group of its own nor a user without an entry in passwd(5).
-        become_user(program.account, program.umask)
-
-    return command(
-        *argv[1:],
-        _in=stdin,
-        _out=lambda chunk: _keep(output, chunk),
-        _err=lambda chunk: _keep(output, chunk),
-        _bg=True,
-        _bg_exc=False,
-        _return_cmd=True,
-        _new_session=True,
-        _tty_out=False,
-        _decode_errors="replace",
-        _env=environment,
-        _cwd=program.directory,
-        _preexec_fn=become,
+def _launch(argv: tuple[str, ...], program: Program, hook_id: str) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in program.environment.items() if name != "CTL_TARGET"}
+    return fork(
+        argv,
+        program,
+        program.account,
+        bufsize=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment | {_MARK: hook_id},
+        # Python between fork and exec, so no more of it than one system call, and only where that is needed.
+        preexec_fn=None if descriptors.given() is None else descriptors.restore,
     )
 
 
-def _ends_in_time(pid: int, seconds: float, given_up: int) -> bool:
-    pidfd = open_pidfd(pid)
-    if pidfd is None:
-        return True
+def _why_not(error: OSError, path: Path) -> str:
+    if isinstance(error, FileNotFoundError) and not path.exists():
+        return "not installed"
+    interpreter = missing_interpreter(path)
+    return f"needs {interpreter}, which is not installed" if interpreter else f"cannot be executed: {error.strerror}"
+
+
+def _follow(child: subprocess.Popen[bytes], seconds: float, given_up: int) -> tuple[bool, bytes]:
+    """Read what it writes until it ends, its time is over or it is given up: whether it ended, and its last output.
+
+    Its output is not waited for: what it has started may hold that open for ever.
+    """
+    deadline = now() + seconds
+    pidfd, output = os.pidfd_open(child.pid), cast(io.FileIO, child.stdout)
+    os.set_blocking(output.fileno(), False)
+    poll = select.poll()
+    for fd in (pidfd, given_up, output.fileno()):
+        poll.register(fd, select.POLLIN)
+    said = b""
     try:
-        return _await_end(pidfd, seconds, given_up)
+        while True:
+            ready = {fd for fd, _ in poll.poll(max(0.0, deadline - now()) * 1000)}
+            chunk = output.read(_CHUNK)
+            if chunk == b"" and output.fileno() in ready:
+                poll.unregister(output)
+            said = (said + (chunk or b""))[-_OUTPUT_KEPT:]
+            if ready & {pidfd, given_up} or now() >= deadline:
+                return pidfd in ready, said
     finally:
         os.close(pidfd)
-
-
-def _await_end(pidfd: int, seconds: float, *given_up: int) -> bool:
-    """Wait for the end of a process. False where its time was over, or it was given up, before."""
-    poll = select.poll()
-    for fd in (pidfd, *given_up):
-        poll.register(fd, select.POLLIN)
-    return pidfd in {fd for fd, _ in poll.poll(seconds * 1000)}
-
-
-def _keep(output: list[str], chunk: str) -> None:
-    output.append(chunk[-_OUTPUT_KEPT:])
-    del output[:-_CHUNKS_KEPT]
-
-
-def _last_line(output: list[str]) -> str:
-    lines = "".join(output).strip().splitlines()
-    return f": {lines[-1]}" if lines else ""
 
 
 def _kill_hook(hook_id: str, since_ticks: int) -> None:
@@ -134,7 +115,13 @@ def _kill_hook(hook_id: str, since_ticks: int) -> None:
         while left := members.refresh():
             for member in left:
                 member.send("KILL")
-            if not all(_await_end(member.fd, _CLEAN_UP_WITHIN) for member in left):
+            if not all(_ends_soon(member.fd) for member in left):
                 break  # in a state in which nothing can be killed
     finally:
         members.close()
+
+
+def _ends_soon(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(_CLEAN_UP_WITHIN * 1000))

@@ -17,7 +17,7 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ctl.model.errors import CtlError
 from ctl.model.program import Account, Program
@@ -61,7 +61,7 @@ class Gated:
     def how_it_ended(self) -> str | None:
         """How the child ended, None while it runs."""
         status = self._child.poll()
-        return None if status is None else _ended(status)
+        return None if status is None else in_words(status)
 
     def succeeded(self) -> bool:
         """Whether the child exited with status 0."""
@@ -116,7 +116,18 @@ def _spawn_late(program: Program, log: int) -> Gated:
 def _behind(command: tuple[str, ...], program: Program, account: Account | None, log: int) -> Gated:
     behind, opener = os.pipe2(os.O_CLOEXEC)
     try:
-        child = _fork((*command, *program.argv), program, account, behind, log)
+        child = fork(
+            (*command, *program.argv),
+            program,
+            account,
+            stdin=behind,
+            stdout=log,
+            stderr=log,
+            env=program.environment,
+        )
+    except OSError as error:
+        os.close(opener)
+        raise failure(error, "cannot start it", otherwise="exec_failed", where=program.place("[start]")) from None
     except BaseException:
         os.close(opener)
         raise
@@ -126,7 +137,7 @@ def _behind(command: tuple[str, ...], program: Program, account: Account | None,
         handle = open_handle(child.pid)
         if handle is None:
             status = child.wait()
-            raise CtlError("not_ready" if status < 0 else "exec_failed", f"{_ended(status)} while starting")
+            raise CtlError("not_ready" if status < 0 else "exec_failed", f"{in_words(status)} while starting")
         return Gated(child, handle, opener, None if "nofile" in program.limits else descriptors.given())
     except BaseException:
         os.close(opener)
@@ -155,7 +166,9 @@ def require_executable(program: Program) -> None:
     # As root, access(2) says yes when anyone may execute it; the service's own user is asked by the kernel, at exec.
     if not os.access(path, os.X_OK):
         raise CtlError("exec_failed", f"{path} is not executable; mend it with: chmod +x '{path}'", where=where)
-    _require_interpreter(path, where)
+    interpreter = missing_interpreter(path)
+    if interpreter is not None:
+        raise CtlError("exec_failed", f"{path} needs {interpreter}, which is not installed", where=where)
 
 
 def become(program: Program, patience: Patience) -> NoReturn:
@@ -182,15 +195,6 @@ def become(program: Program, patience: Patience) -> NoReturn:
             whom = ""
         what = f"{program.argv[0]} cannot be executed{whom}: {error.strerror}"
         raise CtlError("exec_failed", what, where=program.place("start.command")) from None
-
-
-def become_user(account: Account | None, umask: int) -> None:
-    """Be that user and nobody else, for good: groups first, while we still may."""
-    os.umask(umask)
-    if account is not None:
-        os.setgroups(account.groups)
-        os.setgid(account.gid)
-        os.setuid(account.uid)
 
 
 def _execute(program: Program) -> NoReturn:
@@ -220,7 +224,7 @@ def find_executable(program: Program, name: str) -> str | None:
     return name if "/" in name else shutil.which(name, path=program.environment.get("PATH", DEFAULT_PATH))
 
 
-def _ended(status: int) -> str:
+def in_words(status: int) -> str:
     """A wait status as subprocess gives it, in words."""
     if status >= 0:
         return f"exited with status {status}"
@@ -230,26 +234,19 @@ def _ended(status: int) -> str:
         return f"was killed by signal {-status}"  # a real-time one
 
 
-def _fork(
-    argv: tuple[str, ...], program: Program, account: Account | None, behind: int, log: int
-) -> subprocess.Popen[bytes]:
-    try:
-        with let_others():
-            return subprocess.Popen(
-                argv,
-                stdin=behind,
-                stdout=log,
-                stderr=log,
-                env=program.environment,
-                cwd=program.directory,
-                start_new_session=True,
-                umask=program.umask,
-                user=None if account is None else account.uid,
-                group=None if account is None else account.gid,
-                extra_groups=None if account is None else account.groups,
-            )
-    except OSError as error:
-        raise failure(error, "cannot start it", otherwise="exec_failed", where=program.place("[start]")) from None
+def fork(argv: tuple[str, ...], program: Program, account: Account | None, **others: Any) -> subprocess.Popen[bytes]:
+    """A child in the program's directory and a session of its own, as that user and nobody else. Raises OSError."""
+    with let_others():
+        return subprocess.Popen(
+            argv,
+            cwd=program.directory,
+            start_new_session=True,
+            umask=program.umask,
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else account.groups,
+            **others,
+        )
 
 
 def _set_limits(pid: int, program: Program) -> None:
@@ -282,15 +279,12 @@ def _may_not_be_raised(program: Program) -> CtlError:
     return CtlError("permission_denied", what, where=program.place("start.limits" if allowed else "start.nice"))
 
 
-def _require_interpreter(path: Path, where: str) -> None:
-    """A script whose #! names a program that is not there fails with the script's own name, which misleads at night."""
+def missing_interpreter(path: Path) -> str | None:
+    """What the script's #! names, where that is not there: execve(2) then fails as if the script itself were not."""
     try:
         with path.open("rb") as program:
             first = program.readline(256)
     except OSError:
-        return
-    if first.startswith(b"#!"):
-        words = first[2:].split()
-        if words and not os.access(words[0], os.X_OK):
-            interpreter = words[0].decode(errors="replace")
-            raise CtlError("exec_failed", f"{path} needs {interpreter}, which is not installed", where=where)
+        return None
+    words = first[2:].split() if first.startswith(b"#!") else []
+    return words[0].decode(errors="replace") if words and not os.access(words[0], os.X_OK) else None
