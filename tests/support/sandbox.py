@@ -23,6 +23,9 @@ CTL = ROOT / "bin" / "ctl"
 PLAIN_UID = 12345 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 NOBODY_UID = 65534
 
+SILENT = {"announcer", "crash"}  # test programs that do not say when they are ready
+READINESS = {"tcp", "http", "command", "log", "notify", "settle"}
+
 Json = dict[str, Any]
 
 
@@ -93,17 +96,16 @@ class Sandbox:
     def service(self, name: str, program: str, *args: object, **tables: Mapping[str, Any]) -> Path:
         """Defines a service that runs a test program, with quick settings where `tables` gives none.
 
-        `start={"type": "notify"}` and the like are merged into the defaults.
+        It is ready when the program says so. `start={"type": "notify"}` and the like are merged into the defaults.
         """
+        ready = {"settle": 0.05} if program in SILENT else {"log": r"^ready \(pid: "}
         definition: Json = {
             "start": {"command": self.programs(program, *args), "log": str(self.log(name))},
-            "ready": {"settle": 0.05},
+            "ready": {} if READINESS & tables.get("ready", {}).keys() else ready,
             "stop": {"schedule": "TERM/5/KILL/5"},
         }
         for table, settings in tables.items():
             definition[table] = {**definition.get(table, {}), **settings}
-        if {"tcp", "http", "command", "log", "notify"} & definition["ready"].keys():
-            definition["ready"].pop("settle", None)
         return self.define(name, definition)
 
     def ctl(

@@ -270,7 +270,7 @@ def test_a_log_that_cannot_be_made(sandbox: Sandbox, spoil: Spoil, why: str) -> 
 
 def test_a_log_on_a_full_disk_keeps_no_service_from_running(sandbox: Sandbox) -> None:
     """An empty file can still be made there; what the service writes is lost, as for every program on a full disk."""
-    sandbox.service("web", "idle")
+    sandbox.service("web", "idle", ready={"settle": 0.05})
     with full(sandbox.log_dir):
         pid = sandbox.ctl("start", "web", "--json").expect(0).one["pid"]
         assert sandbox.ctl("status", "web", "--json").expect(0).one["pid"] == pid

@@ -62,7 +62,7 @@ def reexecuted(sandbox: Sandbox) -> None:
     script = 'read -r _ <"$1"; shift; exec "$@"'
     word = f"first-program-{sandbox.reaper.mark}"
     command = ["/bin/sh", "-c", script, word, str(fifo), *sandbox.programs("polite")]
-    sandbox.service("web", "polite", start={"command": command}, match={"cmdline": word})
+    sandbox.service("web", "polite", start={"command": command}, ready={"settle": 0.05}, match={"cmdline": word})
     sandbox.ctl("start", "web").expect(0)
     fifo.write_text("go\n", encoding="ascii")
     wait_line(sandbox.log("web"), "ready (pid:")

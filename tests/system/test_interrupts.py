@@ -373,7 +373,7 @@ def test_run_hands_term_to_the_service(sandbox: Sandbox) -> None:
 def test_interrupted_at_any_system_call_of_a_start(sandbox: Sandbox, number: signal.Signals) -> None:
     """Also while its modules are imported: it either never happened, or it is done, or it was undone; never a trace."""
     requires_strace()
-    sandbox.service("web", "polite")
+    sandbox.service("web", "polite", ready={"settle": 0.05})
     every = since(calls(sandbox, "start", "web"), "/lib/ctl/shell/")
     sandbox.ctl("kill", "web").expect(0)
     chosen = every[1 :: len(every) // 12] + [call for call in every if call.name in {"vfork", "rename", "write"}]

@@ -30,6 +30,7 @@ from support.waiting import wait_file, wait_gone, wait_until
 LASTING = frozenset({"vfork", "write", "rename", "unlink", "flock", "pidfd_send_signal", "wait4", "exit_group"})
 ENOUGH = 5  # failures of one worker
 MISSED = 5  # calls that one run makes and the next does not: a child may end before it is told to
+AT_ONCE, SOON = {"settle": 0}, {"settle": 0.05}  # by the clock alone: every start makes the same calls
 NewSandbox = Callable[[], AbstractContextManager[Sandbox]]
 
 
@@ -38,11 +39,12 @@ def define(sandbox: Sandbox, kind: str) -> None:
     if kind == "forking":
         pid_file = sandbox.tmp / "daemon.pid"
         forking = {"type": "forking"}
-        sandbox.service("web", "forker", "--pidfile", pid_file, start=forking, stop={"pid_file": str(pid_file)})
+        kept = {"pid_file": str(pid_file)}
+        sandbox.service("web", "forker", "--pidfile", pid_file, start=forking, ready=SOON, stop=kept)
     elif kind == "tree":
-        sandbox.service("web", "tree", 2, 1, ready={"settle": 0})
+        sandbox.service("web", "tree", 2, 1, ready=AT_ONCE)
     else:
-        sandbox.service("web", "polite")
+        sandbox.service("web", "polite", ready=SOON)
 
 
 # -- inside a pid namespace, as its PID 1

@@ -114,7 +114,7 @@ def test_every_process_is_held_and_goes_on(sandbox: Sandbox) -> None:
 
 def test_what_forks_without_end_is_held_to_the_last_process(sandbox: Sandbox) -> None:
     """Three chains of processes of which each lives 2.5 ms, and a main process that forks on. Each fork is a dot."""
-    sandbox.service("web", "storm", 3, 2500, 4000)
+    sandbox.service("web", "storm", 3, 2500, 4000, ready={"settle": 0.05})
     pidfd = sandbox.reaper.adopt(start(sandbox, "web")[0])
     for _ in range(4):
         assert sandbox.ctl("pause", "web", "--json").expect(0).one["reason"] == "paused"

@@ -293,7 +293,7 @@ def container(sandbox: Sandbox) -> int:
 
 def test_as_the_first_process_of_a_container(sandbox: Sandbox) -> None:
     requires_root()
-    sandbox.service("web", "polite", 7)
+    sandbox.service("web", "polite", 7, ready={"settle": 0.05})
     pid = container(sandbox)
     status = inside(pid, sandbox, "status", "web", "--json").expect(0).one
     assert (status["pid"], status["state"]) == (1, "ready")

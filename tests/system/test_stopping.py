@@ -319,6 +319,7 @@ def test_the_processes_of_another_run_and_service_are_left_alone(sandbox: Sandbo
     for target in (name, other):
         sandbox.service(target, "tree", 2, 1, stop=QUICK)
         start(sandbox, target)
+        wait_line(sandbox.log(target), "ready (pid:")
     before = sorted(proc.services(other))
     assert len(before) == 3
     sandbox.ctl("kill", name).expect(0)
