@@ -175,29 +175,29 @@ def _pids(scan: table.Scan) -> set[int]:
             handle.close()
 
 
-@pytest.mark.parametrize(("patience", "order"), [(60.0, ["in a hurry", "in none"]), (0.0, ["in none", "in a hurry"])])
-def test_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch, patience: float, order: list[str]) -> None:
-    """Who is in no hurry comes after who is, but does not wait for ever."""
+@pytest.mark.parametrize(("patience", "order"), [(60.0, "GREAT SOME NONE"), (0.0, "GREAT NONE SOME")])
+def test_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch, patience: float, order: str) -> None:
+    """Who is in no hurry comes after all others, but does not wait for ever."""
     monkeypatch.setattr(turns, "_PATIENCE", patience)
     all_turns, served = turns._Turns(), list[str]()
 
-    def serve(name: str, in_no_hurry: bool) -> None:
-        turn = all_turns.take(in_no_hurry=in_no_hurry)
-        served.append(name)
+    def serve(hurry: turns.Hurry) -> None:
+        turn = all_turns.take(hurry)
+        served.append(hurry.name)
         all_turns.give_back(turn)
 
     turn = all_turns.take()
-    waiting = [threading.Thread(target=serve, args=args) for args in (("in none", True), ("in a hurry", False))]
+    waiting = [threading.Thread(target=serve, args=[hurry]) for hurry in reversed(turns.Hurry)]
     try:
         for thread in waiting:
             thread.start()
-        wait_until(lambda: len(all_turns._waiting) == len(all_turns._in_no_hurry) == 1, "both wait")
+        wait_until(lambda: all(len(queue) == 1 for queue in all_turns._waiting.values()), "all wait")
         assert served == []
     finally:
         all_turns.give_back(turn)
         for thread in waiting:
             thread.join(TIMEOUT)
-    assert served == order
+    assert served == order.split()
     all_turns.take()  # nobody holds it any more
 
 

@@ -21,7 +21,7 @@ from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.lock import locked
 from ctl.system.trust import user_name
-from ctl.system.turns import let_others
+from ctl.system.turns import Hurry, let_others
 
 T = TypeVar("T")
 _PID_FILE_LIMIT: Final = 64  # bytes: a number and a newline, with room for blanks
@@ -315,7 +315,7 @@ def _replace(path: Path, content: bytes) -> None:
             view = memoryview(content)
             while view:
                 view = view[os.write(fd, view) :]
-            with let_others():
+            with let_others(Hurry.GREAT):
                 os.fsync(fd)
         finally:
             os.close(fd)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ctl.system.turns import let_others
+from ctl.system.turns import Hurry, let_others
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Shared(Generic[T]):
             wanted = self._begun + 1
         while True:
             # One look for all who are going to ask: it begins when nobody has anything else to do.
-            with let_others(in_no_hurry=True), self._changed:
+            with let_others(Hurry.NONE), self._changed:
                 while self._done < wanted and self._looking:
                     self._changed.wait()
             with self._changed:

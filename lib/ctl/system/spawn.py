@@ -26,7 +26,11 @@ from ctl.system.environment import DEFAULT_PATH
 from ctl.system.failure import failure
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle, open_handle
-from ctl.system.turns import let_others
+from ctl.system.turns import Hurry, let_others
+
+# Kept, because subprocess asks after every child whose object is gone, and does so in each new start: of a thousand
+# services that would be half a million questions.
+_children: list[subprocess.Popen[bytes]] = []
 
 
 class Gated:
@@ -38,6 +42,7 @@ class Gated:
         self.handle = handle
         self._descriptors = soft_descriptors
         self._child = child
+        _children.append(child)
         self._opener: int | None = opener
 
     def open(self) -> None:
@@ -236,7 +241,7 @@ def in_words(status: int) -> str:
 
 def fork(argv: tuple[str, ...], program: Program, account: Account | None, **others: Any) -> subprocess.Popen[bytes]:
     """A child in the program's directory and a session of its own, as that user and nobody else. Raises OSError."""
-    with let_others():
+    with let_others(Hurry.GREAT):
         return subprocess.Popen(
             argv,
             cwd=program.directory,

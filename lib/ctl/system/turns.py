@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Final, TypeVar
 
 R = TypeVar("R")
@@ -18,35 +19,43 @@ _PATIENCE: Final = 0.1  # seconds
 _HANGS_AFTER: Final = 1.0  # seconds
 
 
+class Hurry(Enum):
+    """Who has the next turn."""
+
+    GREAT = "before all others: the fewer starts are half-way, the fewer descriptors each child has to close"
+    SOME = "in the order of asking"
+    NONE = "after all others, but not for ever"
+
+
 class _Turn:
     """One thread's turn, or its place in the queue for one."""
 
     def __init__(self) -> None:
         self.asked_at = time.monotonic()
-        self.has_come = threading.Event()
+        self.to_come = threading.Lock()  # held until it has come; lighter than an Event
+        self.to_come.acquire()
 
 
 class _Turns:
-    """Handed over in the order in which they are asked for; whoever is in no hurry comes after all who are.
+    """Handed over by hurry, and among equals in the order in which they are asked for.
 
-    But not for ever: after a while it is their turn, too, whoever else is waiting. And a thread that hangs in its turn,
-    at a file of a dead file server, loses it: it may hold up its own target, and no other.
+    A thread that hangs in its turn, at a file of a dead file server, loses it: it may hold up its own target, and no
+    other.
     """
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
         self._whose: _Turn | None = None
         self._since = 0.0
-        self._waiting: deque[_Turn] = deque()
-        self._in_no_hurry: deque[_Turn] = deque()
+        self._waiting: dict[Hurry, deque[_Turn]] = {hurry: deque() for hurry in Hurry}
 
-    def take(self, *, in_no_hurry: bool = False) -> _Turn:
+    def take(self, hurry: Hurry = Hurry.SOME) -> _Turn:
         mine = _Turn()
         with self._changing:
-            (self._in_no_hurry if in_no_hurry else self._waiting).append(mine)
+            self._waiting[hurry].append(mine)
             if self._whose is None:
                 self._next()
-        while not mine.has_come.wait(_HANGS_AFTER):
+        while not mine.to_come.acquire(timeout=_HANGS_AFTER):
             with self._changing:
                 if time.monotonic() - self._since > _HANGS_AFTER:
                     self._next()
@@ -58,14 +67,13 @@ class _Turns:
                 self._next()
 
     def _next(self) -> None:
-        patient = self._in_no_hurry
-        if patient and (not self._waiting or time.monotonic() - patient[0].asked_at > _PATIENCE):
-            self._whose = patient.popleft()
-        else:
-            self._whose = self._waiting.popleft() if self._waiting else None
+        great, some, none = self._waiting.values()
+        is_long = bool(none) and time.monotonic() - none[0].asked_at > _PATIENCE
+        queue = great or (none if is_long else some or none)
+        self._whose = queue.popleft() if queue else None
         self._since = time.monotonic()
         if self._whose is not None:
-            self._whose.has_come.set()
+            self._whose.to_come.release()
 
 
 _turns = _Turns()
@@ -83,11 +91,8 @@ def in_turn(function: Callable[[], R]) -> R:
 
 
 @contextmanager
-def let_others(*, in_no_hurry: bool = False) -> Iterator[None]:
-    """Give the turn back for the block, in which this thread waits or the kernel works for it.
-
-    With `in_no_hurry` it then comes after all who have something to compute.
-    """
+def let_others(hurry: Hurry = Hurry.SOME) -> Iterator[None]:
+    """Give the turn back for the block, in which this thread waits or the kernel works for it, and then take one."""
     mine: _Turn | None = getattr(_of_thread, "turn", None)
     if mine is None:
         yield
@@ -97,4 +102,4 @@ def let_others(*, in_no_hurry: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        _of_thread.turn = _turns.take(in_no_hurry=in_no_hurry)
+        _of_thread.turn = _turns.take(hurry)
