@@ -7,6 +7,7 @@ is marked in the table.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -103,19 +104,18 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _measure(group: Group, options: argparse.Namespace) -> Report:
     """One group in directories of its own; whatever it started is ended."""
-    with tempfile.TemporaryDirectory(prefix="ctl-bench-", dir="/tmp") as path:
+    with tempfile.TemporaryDirectory(prefix="ctl-bench-", dir=_memory()) as path:
         root = Path(path)
         root.chmod(0o755)
         (root / "programs").mkdir()
-        with Reaper() as reaper, _in_memory() as run_dir:
-            (root / "run").symlink_to(run_dir)  # where fsync(2) costs what it costs in /run
+        with Reaper() as reaper:
             return group.compare(Sandbox(root, reaper, Programs(root / "programs")), options)
 
 
-def _in_memory() -> tempfile.TemporaryDirectory[str]:
-    """A directory on a tmpfs, as /run is; where this machine has none, on a disk."""
-    memory = Path("/dev/shm")
-    return tempfile.TemporaryDirectory(prefix="ctl-bench-", dir=memory if memory.is_dir() else "/tmp")
+def _memory() -> str:
+    """Where no disk is measured: a tmpfs, as /run is one; the disk where this machine has none that executes."""
+    memory = "/dev/shm"
+    return memory if os.path.isdir(memory) and not os.statvfs(memory).f_flag & os.ST_NOEXEC else "/tmp"
 
 
 def _options() -> argparse.Namespace:

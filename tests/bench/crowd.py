@@ -50,8 +50,6 @@ def _against(outer: Sandbox, name: str, kind: str, arguments: list[str], pairs: 
     root.mkdir()
     for directory in ("programs", "tmp"):
         (root / directory).mkdir()
-    (outer.run_dir / root.name).mkdir()
-    (root / "run").symlink_to(outer.run_dir / root.name)
     with Reaper() as reaper:
         sandbox = Sandbox(root, reaper, Programs(root / "programs"))
         shop = Workshop(GROUP, sandbox, pairs)
