@@ -356,6 +356,16 @@ def test_a_command_that_cannot_be_run_leaves_no_zombie_while_it_is_asked_again(s
     assert sandbox.collect(stop).expect(0).one["after"] == "stopped"
 
 
+def test_a_command_whose_directory_is_gone_is_told(sandbox: Sandbox) -> None:
+    directory = sandbox.tmp / "work"
+    directory.mkdir()
+    pid = started(sandbox, start={"directory": str(directory)}, stop={"before": [["true"]]})
+    directory.rmdir()
+    assert whats(stopped(sandbox, pid, rc=1)) == [
+        f"command true: cannot be executed in {directory}: No such file or directory"
+    ]
+
+
 def test_a_relative_path_of_a_command_begins_in_the_directory_of_the_service(sandbox: Sandbox) -> None:
     (sandbox.tmp / "hook").write_text("#!/bin/sh\ntouch done\n", encoding="ascii")
     (sandbox.tmp / "hook").chmod(0o755)

@@ -49,7 +49,7 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
             finally:
                 _kill_hook(hook_id, began)
     except OSError as error:
-        return Answer(UNKNOWN, f"command {argv[0]}: {_why_not(error, Path(program.directory, path))}")
+        return Answer(UNKNOWN, f"command {argv[0]}: {_why_not(error, path, program.directory)}")
     if child.returncode == 0:
         return Answer(YES)
     lines = said.decode(errors="replace").strip().splitlines()
@@ -76,10 +76,13 @@ def _launch(argv: tuple[str, ...], program: Program, hook_id: str) -> subprocess
     )
 
 
-def _why_not(error: OSError, path: Path) -> str:
-    if isinstance(error, FileNotFoundError) and not path.exists():
+def _why_not(error: OSError, path: str, directory: str) -> str:
+    if error.filename == directory:  # Popen tells so where it was chdir(2) that failed
+        return f"cannot be executed in {directory}: {error.strerror}"
+    file = Path(directory, path)
+    if isinstance(error, FileNotFoundError) and not file.exists():
         return "not installed"
-    interpreter = missing_interpreter(path)
+    interpreter = missing_interpreter(file)
     return f"needs {interpreter}, which is not installed" if interpreter else f"cannot be executed: {error.strerror}"
 
 
