@@ -68,8 +68,8 @@ class _Turns:
 
     def _next(self) -> None:
         great, some, none = self._waiting.values()
-        is_long = bool(none) and time.monotonic() - none[0].asked_at > _PATIENCE
-        queue = great or (none if is_long else some or none)
+        is_overdue = bool(none) and time.monotonic() - none[0].asked_at > _PATIENCE
+        queue = great or (none if is_overdue else some or none)
         self._whose = queue.popleft() if queue else None
         self._since = time.monotonic()
         if self._whose is not None:
