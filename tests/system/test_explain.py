@@ -18,7 +18,7 @@ from support.pidreuse import Pids, in_own_namespace
 from support.requires import requires_root
 from support.sandbox import PLAIN_UID, Json, Sandbox
 from support.strace import calls
-from support.waiting import wait_file, wait_gone
+from support.waiting import wait_file, wait_gone, wait_line
 
 PID = 4242
 
@@ -89,6 +89,7 @@ def test_it_has_no_effect(sandbox: Sandbox, word: str) -> None:
         drain={"command": touch}, stop={"before": [touch], "after": [touch], "pid_file": str(sandbox.log_dir / "own")},
     )  # fmt: skip
     sandbox.ctl("start", "web").expect(0)
+    wait_line(sandbox.log("web"), "ready (pid:")
     pid = sandbox.pid("web")
     (sandbox.root / "was-run").unlink()
     (sandbox.log_dir / "own").write_text("4194304\n", encoding="ascii")
