@@ -17,7 +17,6 @@ from bench.peer import Argv, Peer
 from bench.peers import PEERS, one_peer
 from bench.report import Report
 from bench.workshop import Workshop
-from support.programs import Programs
 from support.reaper import Reaper
 from support.sandbox import Sandbox
 from support.waiting import TIMEOUT, wait_until
@@ -48,10 +47,8 @@ def _against(outer: Sandbox, name: str, kind: str, arguments: list[str], pairs: 
     """In directories of their own; all that runs is ended before the next peer's turn."""
     root = outer.root / f"{name}-{kind}".replace(" ", "-")
     root.mkdir()
-    for directory in ("programs", "tmp"):
-        (root / directory).mkdir()
     with Reaper() as reaper:
-        sandbox = Sandbox(root, reaper, Programs(root / "programs"))
+        sandbox = Sandbox(root, reaper, outer.programs)
         shop = Workshop(GROUP, sandbox, pairs)
         program = sandbox.programs.path(kind)
         command = [str(program), *arguments]
