@@ -233,7 +233,15 @@ def directory(sandbox: Sandbox) -> list[str]:
     return [str(sandbox.tmp)]
 
 
-UNABLE = [not_there, not_in_path, not_executable, no_program, no_interpreter, directory]
+def fifo(sandbox: Sandbox) -> list[str]:
+    """Executable by its mode, so it is looked into for the reason: that must not wait for a writer."""
+    path = sandbox.tmp / "fifo"
+    os.mkfifo(path)
+    path.chmod(0o755)
+    return [str(path)]
+
+
+UNABLE = [not_there, not_in_path, not_executable, no_program, no_interpreter, directory, fifo]
 
 
 def fails(_: Sandbox) -> list[str]:

@@ -299,6 +299,16 @@ def test_a_command_that_is_not_installed_is_named(sandbox: Sandbox) -> None:
     assert_nothing_left(sandbox)
 
 
+def test_a_fifo_is_no_program_and_nobody_waits_for_its_other_end(sandbox: Sandbox) -> None:
+    path = sandbox.tmp / "fifo"
+    os.mkfifo(path)
+    path.chmod(0o755)
+    sandbox.service("web", "polite", start={"command": [str(path)]})
+    result = sandbox.ctl("start", "web", timeout=30).expect(5)
+    assert result.stderr.startswith(f"ctl: web: {path} cannot be executed: Permission denied (")
+    assert_nothing_left(sandbox)
+
+
 def test_a_command_runs_as_the_service_does(sandbox: Sandbox) -> None:
     requires_root()
     seen = sandbox.tmp / "seen"

@@ -14,7 +14,7 @@ from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import descriptors, procfs
 from ctl.system.environment import new_run_id
 from ctl.system.members import Members
-from ctl.system.spawn import find_executable, fork, in_words, missing_interpreter
+from ctl.system.spawn import find_executable, fork, in_words, lack_of_interpreter
 from ctl.system.wait import now
 
 _MARK: Final = "CTL_HOOK_ID"
@@ -82,8 +82,7 @@ def _why_not(error: OSError, path: str, directory: str) -> str:
     file = Path(directory, path)
     if isinstance(error, FileNotFoundError) and not file.exists():
         return "not installed"
-    interpreter = missing_interpreter(file)
-    return f"needs {interpreter}, which is not installed" if interpreter else f"cannot be executed: {error.strerror}"
+    return lack_of_interpreter(file) or f"cannot be executed: {error.strerror}"
 
 
 def _follow(child: subprocess.Popen[bytes], seconds: float, given_up: int) -> tuple[bool, bytes]:

@@ -171,9 +171,8 @@ def require_executable(program: Program) -> None:
     # As root, access(2) says yes when anyone may execute it; the service's own user is asked by the kernel, at exec.
     if not os.access(path, os.X_OK):
         raise CtlError("exec_failed", f"{path} is not executable; mend it with: chmod +x '{path}'", where=where)
-    interpreter = missing_interpreter(path)
-    if interpreter is not None:
-        raise CtlError("exec_failed", f"{path} needs {interpreter}, which is not installed", where=where)
+    if lack := lack_of_interpreter(path):
+        raise CtlError("exec_failed", f"{path} {lack}", where=where)
 
 
 def become(program: Program, patience: Patience) -> NoReturn:
@@ -284,12 +283,18 @@ def _may_not_be_raised(program: Program) -> CtlError:
     return CtlError("permission_denied", what, where=program.place("start.limits" if allowed else "start.nice"))
 
 
-def missing_interpreter(path: Path) -> str | None:
-    """What the script's #! names, where that is not there: execve(2) then fails as if the script itself were not."""
+def lack_of_interpreter(path: Path) -> str:
+    """What to say of a script whose #! names what is not there; empty for any other file.
+
+    execve(2) fails as if the script itself were not there. Nothing but a regular file is opened: a fifo would wait.
+    """
     try:
+        if not path.is_file():
+            return ""
         with path.open("rb") as program:
             first = program.readline(256)
     except OSError:
-        return None
+        return ""
     words = first[2:].split() if first.startswith(b"#!") else []
-    return words[0].decode(errors="replace") if words and not os.access(words[0], os.X_OK) else None
+    lacking = bool(words) and not os.access(words[0], os.X_OK)
+    return f"needs {words[0].decode(errors='replace')}, which is not installed" if lacking else ""
