@@ -6,6 +6,7 @@ The services are held by fifos and signals, so each test sees ctl waiting before
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
