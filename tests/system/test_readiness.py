@@ -293,6 +293,13 @@ def test_what_a_command_says_last_is_shown(sandbox: Sandbox) -> None:
     assert "exit status 3: replica is 40 s behind" in result.stderr.splitlines()[0]
 
 
+def test_what_a_command_has_said_is_shown_though_its_last_question_was_cut_short(sandbox: Sandbox) -> None:
+    bad_probe(sandbox, "mkdir {asked} || exec sleep 600; echo replica is 40 s behind; exit 3", timeout=0.7)
+    result = sandbox.ctl("start", "web").expect(151)
+    told = "bash: no answer in 0[.][0-9]+ s: .*; before that: command /bin/bash: exit status 3: replica is 40 s behind"
+    assert re.search(told, result.stderr.splitlines()[0]), result
+
+
 def test_a_command_that_is_not_installed_is_named(sandbox: Sandbox) -> None:
     sandbox.service("web", "polite", ready={"command": ["/opt/none/check"], "timeout": 0.5})
     result = sandbox.ctl("start", "web").expect(151)

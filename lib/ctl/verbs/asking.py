@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ctl.model.verdict import UNKNOWN
+from ctl.model.verdict import NO, UNKNOWN
 from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
@@ -15,6 +15,26 @@ _SHORTEST_PAUSE = 0.005  # seconds
 _LONGEST_PAUSE = 0.25
 _GROWTH = 0.005  # seconds after a second of waiting, and four times as many after two
 _REST = 4.0  # times as long as the last question took
+
+
+class Answers:
+    """What a probe has answered so far, none of it a yes."""
+
+    def __init__(self) -> None:
+        self.refusal: Answer | None = None  # the last no
+        self._last = Answer(UNKNOWN, "there was no time to ask")
+
+    def add(self, answer: Answer) -> None:
+        self._last = answer
+        if answer.verdict == NO:
+            self.refusal = answer
+
+    @property
+    def why(self) -> str:
+        """The last one, and the last that told something where a deadline cut that question short."""
+        if self.refusal is None or self.refusal is self._last:
+            return self._last.why
+        return f"{self._last.why}; before that: {self.refusal.why}"
 
 
 def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) -> Answer:

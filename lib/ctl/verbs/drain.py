@@ -5,13 +5,13 @@ from __future__ import annotations
 from ctl.model.outcome import Fault
 from ctl.model.program import Program
 from ctl.model.service import Hook, Hooks, Service
-from ctl.model.verdict import NO, UNKNOWN, YES
-from ctl.system.hooks import Answer, run_command
+from ctl.model.verdict import YES
+from ctl.system.hooks import run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.probe import Probe, in_thread, probe_of
 from ctl.system.wait import now
-from ctl.verbs.asking import ask, still_there
+from ctl.verbs.asking import Answers, ask, still_there
 
 HOOK_TIMEOUT = 30.0  # seconds, of a hook that is written as a bare argv
 
@@ -53,25 +53,21 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
     if given is None or probe is None:
         return None, []
     deadline = now() + given.timeout
-    answer = Answer(UNKNOWN, "was not asked")
-    refusal: Answer | None = None
+    answers = Answers()
     host.say_more(service.name, f"draining, at most {given.timeout:g} s")
     host.progress(service.name, "draining", deadline)
     while now() < deadline:
         answer = ask(host, probe, deadline - now(), mains)
         if answer.verdict == YES:
             return True, []
-        if answer.verdict == NO:
-            refusal = answer
+        answers.add(answer)
         if not (alive := still_there(mains)):
             return None, []
-        host.say_more(service.name, f"not drained yet: {answer.why}")
-        host.progress(service.name, "draining", deadline, why=answer.why)
+        host.say_more(service.name, f"not drained yet: {answers.why}")
+        host.progress(service.name, "draining", deadline, why=answers.why)
         host.pause(alive, min(now() + given.interval, deadline))
-    what = f"not drained within {given.timeout:g} s: {answer.why}"
-    if refusal is not None and refusal is not answer:  # the deadline cut the last question short
-        what += f"; before that: {refusal.why}"
-    drained = None if refusal is None else False
+    what = f"not drained within {given.timeout:g} s: {answers.why}"
+    drained = None if answers.refusal is None else False
     return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]
 
 

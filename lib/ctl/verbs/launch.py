@@ -25,7 +25,7 @@ from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import ask, pause_after
+from ctl.verbs.asking import Answers, ask, pause_after
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
@@ -163,17 +163,17 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        began, why = now(), "there was no time for a probe"
+        began, answers = now(), Answers()
         self._tell(self._deadline)
         while (asked := now()) < self._deadline:
             answer = self._ask(probe)
-            why = answer.why
             if answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
-            self._tell(self._deadline, why)
+            answers.add(answer)
+            self._tell(self._deadline, answers.why)
             self._rest(began, asked, answer)
-        raise self._not_ready(f"was not ready {self._limit}: {why}")
+        raise self._not_ready(f"was not ready {self._limit}: {answers.why}")
 
     def _ask(self, probe: Probe) -> Answer:
         attempt = probe(self._deadline - now())
