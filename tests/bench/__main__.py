@@ -51,7 +51,7 @@ GROUPS = {
     "waiting": Group(
         lambda sandbox, options: waiting.compare(sandbox, options.pairs),
         "the processor time of a stop, a start and a wait that take 60 s",
-        "75 s",
+        "6 min",
     ),
     "discovery": Group(
         lambda sandbox, options: discovery.compare(sandbox, max(3, options.pairs // 3), options.processes),

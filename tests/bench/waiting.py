@@ -1,7 +1,8 @@
 """What a minute of waiting costs beside a call that has nothing to do: no polling, so nothing that grows with it.
 
-All waits are side by side, begun one after another so that no two of them start, or end, at the same time; it is their
-processor time that counts. The calls with nothing to do come after them.
+The waits of a pair are side by side, begun one after another so that no two of them start, or end, at the same time; it
+is their processor time that counts. That of any call differs by more than what is looked for: of the calls with nothing
+to do, which come after each, the one in the middle counts.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.pairs import Command, Pairs, Running, Unexpected, run
+from bench.pairs import Command, Pairs, Running, Took, Unexpected, run
 from bench.report import Report
 from bench.workshop import Workshop
 from support.sandbox import Sandbox
@@ -24,7 +25,8 @@ GROUP = "waiting for a minute"
 MINUTE = 60  # seconds
 LIMIT = MINUTE + 60
 APART = 1.0  # seconds
-MOST = 3  # pairs: of each wait there are so many at the same time
+MOST = 5  # pairs: each takes more than a minute
+IDLE = 5  # calls with nothing to do, for each wait
 AIM = 20.0  # ms of processor
 
 
@@ -41,20 +43,23 @@ class _Wait:
 def compare(sandbox: Sandbox, pairs: int) -> Report:
     shop = Workshop(GROUP, sandbox, min(pairs, MOST))
     with ExitStack() as ports:
-        waits = [
-            make(shop, number, ports)
-            for number in range(shop.pairs)
-            for make in (_stop_of_the_deaf, _start_by_tcp, _wait_by_tcp)
-        ]
-        shop.say(f"{len(waits)} calls of ctl wait side by side")
         try:
-            _measure(shop, waits)
+            measured = [_measure(shop, number, ports) for number in range(shop.pairs)]
         except (Unexpected, AssertionError) as error:
             shop.went_wrong("all", error)
+        else:
+            for waits in zip(*measured, strict=True):
+                wait = waits[0][0]
+                pairs_of_it = Pairs(tuple(long for _, long, _ in waits), tuple(idle for _, _, idle in waits))
+                against = f"{wait.verb} with nothing to do"
+                shop.keep(wait.what, against, pairs_of_it, unit="+ ms of processor", aim=AIM, peer=False)
     return shop.report
 
 
-def _measure(shop: Workshop, waits: list[_Wait]) -> None:
+def _measure(shop: Workshop, number: int, ports: ExitStack) -> list[tuple[_Wait, Took, Took]]:
+    """Each wait with what it took, and what it takes when there is nothing to do. Raises Unexpected."""
+    shop.say(f"calls of ctl wait side by side, {number + 1} of {shop.pairs}")
+    waits = [make(shop, number, ports) for make in (_stop_of_the_deaf, _start_by_tcp, _wait_by_tcp)]
     running = []
     for wait in waits:
         running.append(Running(wait.long, shop.environment))
@@ -63,11 +68,12 @@ def _measure(shop: Workshop, waits: list[_Wait]) -> None:
     for wait, took in zip(waits, long, strict=True):
         if not MINUTE - APART < took.wall < MINUTE + 10:
             raise Unexpected(f"{wait.what}: it took {took.wall:.1f} s")
-    idle = [run(wait.idle, shop.environment) for wait in waits]
-    for what, verb in dict.fromkeys((wait.what, wait.verb) for wait in waits):
-        of_it = [number for number, wait in enumerate(waits) if wait.what == what]
-        pairs = Pairs(tuple(long[number] for number in of_it), tuple(idle[number] for number in of_it))
-        shop.keep(what, f"{verb} with nothing to do", pairs, unit="+ ms of processor", aim=AIM, peer=False)
+    idle = zip(*([run(wait.idle, shop.environment) for wait in waits] for _ in range(IDLE)), strict=True)
+    return list(zip(waits, long, map(_middle, idle), strict=True))
+
+
+def _middle(calls: Iterable[Took]) -> Took:
+    return sorted(calls, key=lambda took: took.cpu)[IDLE // 2]
 
 
 def _stop_of_the_deaf(shop: Workshop, number: int, _: ExitStack) -> _Wait:

@@ -57,7 +57,7 @@ def test_interrupted_it_ends_all_that_it_started(reaper: Reaper) -> None:
     session = os.urandom(6).hex()  # its own: what carries a mark of this one's session, it must not touch
     process = reaper.start([BENCH, "waiting", "--pairs", "1"], ready=None, env={MARK: session}, stderr=subprocess.PIPE)
     assert process.err
-    process.err.wait("3 calls of ctl wait side by side")
+    process.err.wait("calls of ctl wait side by side")
     try:
         wait_until(lambda: "deaf" in started_by(session), "a service runs")
         process.signal(signal.SIGTERM)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ctl.model.event import Kind
     from ctl.system.herald import Herald
     from ctl.system.journal import Journal
+    from ctl.system.listening import Listening
     from ctl.system.shortlist import Shortlist
     from ctl.system.unit import Unit
     from ctl.system.watch import Watch
@@ -112,6 +113,17 @@ class Host:
             watch.close()
             return None
         return watch
+
+    def watch_listening(self) -> Listening | None:
+        """What tells that something begins to listen; None where the kernel cannot tell that, or not to this user."""
+        if procfs.filters_system_calls():  # SystemCallFilter=@system-service of a unit would kill ctl for asking
+            return None
+        from ctl.system.listening import Listening
+
+        try:
+            return Listening()
+        except OSError:
+            return None
 
     @property
     def acts_on_many(self) -> bool:

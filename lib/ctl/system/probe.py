@@ -13,7 +13,7 @@ from ctl.model.program import Program
 from ctl.model.service import Drain, Ready, tcp_address
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.hooks import Answer, run_command
-from ctl.system.tcp import Connecting, connect, family_of
+from ctl.system.tcp import Connecting, connect, family_of, is_here
 from ctl.system.turns import let_others
 from ctl.system.wait import now
 
@@ -79,7 +79,8 @@ def http(url: str, seconds: float) -> Answer:
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Answer(UNKNOWN, f"http {url}: {why}")
+        nobody_listens = isinstance(error, ConnectionRefusedError) and is_here(connection.host)
+        return Answer(UNKNOWN, f"http {url}: {why}", nobody_listens)
     finally:
         connection.close()
     return Answer(YES) if 200 <= status < 300 else Answer(NO, f"http {url}: answered {status}")

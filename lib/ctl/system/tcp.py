@@ -25,6 +25,19 @@ def family_of(host: str) -> socket.AddressFamily | None:
     return None
 
 
+def is_here(host: str) -> bool:
+    """Whether it is an address of this machine, which a socket can be bound to, or the one name that always is."""
+    family = family_of(host)
+    if family is None:
+        return host == "localhost"
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as bound:
+            bound.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
 def connect(address: Address, seconds: float) -> Answer:
     """Yes where a connection is accepted, no where it is refused. A name may take longer than the time it is given."""
     try:
@@ -91,5 +104,7 @@ def _refused_or_accepted(connection: socket.socket) -> int:
 def _answer(address: Address, error: int, why: str = "") -> Answer:
     if not error:
         return Answer(YES)
-    verdict: Verdict = NO if error == errno.ECONNREFUSED else UNKNOWN
-    return Answer(verdict, f"tcp {address[0]}:{address[1]}: {why or os.strerror(error)}")
+    is_refused = error == errno.ECONNREFUSED
+    verdict: Verdict = NO if is_refused else UNKNOWN
+    what = f"tcp {address[0]}:{address[1]}: {why or os.strerror(error)}"
+    return Answer(verdict, what, nobody_listens=is_refused and is_here(address[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ctl.model.verdict import NO, UNKNOWN
 from ctl.system.hooks import Answer
@@ -11,10 +12,15 @@ from ctl.system.pidfd import Handle
 from ctl.system.probe import Probe
 from ctl.system.wait import now
 
+if TYPE_CHECKING:
+    from ctl.system.listening import Listening
+
 _SHORTEST_PAUSE = 0.005  # seconds
 _LONGEST_PAUSE = 0.25
 _GROWTH = 0.005  # seconds after a second of waiting, and four times as many after two
 _REST = 4.0  # times as long as the last question took
+_BY_THE_CLOCK = 0.1  # seconds, until it is worth the 5 ms of processor to have it told when something listens
+_SELDOM = 5.0  # seconds between two questions then: what is behind a port of this machine may be on another
 
 
 class Answers:
@@ -35,6 +41,35 @@ class Answers:
         if self.refusal is None or self.refusal is self._last:
             return self._last.why
         return f"{self._last.why}; before that: {self.refusal.why}"
+
+
+class PortWatch:
+    """When to ask a port again that nobody listens on: once something begins to listen, where the kernel tells that."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._began = now()
+        self._is_asked_for = host.acts_on_many  # of many that wait, each would be woken by every other one
+        self._listening: Listening | None = None
+
+    def rest(self, answer: Answer, soon: float) -> tuple[list[int], float] | None:
+        """What to poll until the next question, and for how many seconds; None where it is to be asked by the clock.
+
+        What has just been told of may accept connections only a moment later: then it is asked once more, `soon`.
+        """
+        if not answer.nobody_listens or now() - self._began < _BY_THE_CLOCK:
+            return None
+        is_new = not self._is_asked_for
+        if is_new:
+            self._is_asked_for = True
+            self._listening = self._host.watch_listening()
+        if self._listening is None:
+            return None
+        return ([], soon) if self._listening.heard() or is_new else ([self._listening.fd], _SELDOM)
+
+    def close(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
 
 
 def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) -> Answer:

@@ -25,7 +25,7 @@ from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import Answers, ask, pause_after
+from ctl.verbs.asking import Answers, PortWatch, ask, pause_after
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
@@ -58,6 +58,7 @@ class Launch:
         self._log_began = 0
         self._notify: NotifySocket | None = None
         self._lines: Watch | None = None  # tells that something was written to its log
+        self._port: PortWatch | None = None  # tells that something begins to listen
         self._deadline = 0.0
         self._limit = ""
         self._gated: Gated
@@ -90,7 +91,7 @@ class Launch:
                 raise
             return self._main
         finally:
-            for told in (self._notify, self._lines):
+            for told in (self._notify, self._lines, self._port):
                 if told is not None:
                     told.close()
 
@@ -163,7 +164,7 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        began, answers = now(), Answers()
+        began, answers, self._port = now(), Answers(), PortWatch(self._host)
         self._tell(self._deadline)
         while (asked := now()) < self._deadline:
             answer = self._ask(probe)
@@ -172,7 +173,7 @@ class Launch:
                 return
             answers.add(answer)
             self._tell(self._deadline, answers.why)
-            self._rest(began, asked, answer)
+            self._rest(self._port, began, asked, answer)
         raise self._not_ready(f"was not ready {self._limit}: {answers.why}")
 
     def _ask(self, probe: Probe) -> Answer:
@@ -184,9 +185,14 @@ class Launch:
             answer = attempt.close()
         return answer
 
-    def _rest(self, began: float, asked: float, answer: Answer) -> None:
+    def _rest(self, port: PortWatch, began: float, asked: float, answer: Answer) -> None:
         """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
-        soonest = now() + pause_after(began, asked, announced=True)
+        soon = pause_after(began, asked, announced=True)
+        if (rest := port.rest(answer, soon)) is not None:
+            fds, seconds = rest
+            self._watch(fds, min(now() + seconds, self._deadline))
+            return
+        soonest = now() + soon
         until = now() + pause_after(began, asked)
         if self._log_may_tell(answer) and now() - began > _WITHOUT_WATCH:
             if self._lines is None and (watch := self._host.watch_file(self._log)):

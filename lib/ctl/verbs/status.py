@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, State, Status
 from ctl.model.service import Service
-from ctl.model.verdict import YES
+from ctl.model.verdict import NO, YES
 from ctl.system import lock
+from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, seen, started, vitals
@@ -94,7 +95,8 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     uptime = uptime_of(main)
     is_paused = main.is_stopped
     paused = host.pause_of(service, main) if is_paused else None
-    ready = None if is_paused else is_ready(service, host, located, uptime)
+    answer = None if is_paused else whether_ready(service, host, located, uptime)
+    ready = None if answer is None else answer.verdict == YES
     return Status(
         target=service.name,
         state="paused" if is_paused else _state(host, service.name, ready),
@@ -129,16 +131,16 @@ def uptime_of(main: Handle) -> float:
     return max(wall_clock() - started(main), 0.0)
 
 
-def is_ready(service: Service, host: Host, located: Located, uptime: float) -> bool | None:
+def whether_ready(service: Service, host: Host, located: Located, uptime: float) -> Answer | None:
     """A connection or request is tried now; a command, a log line or a message are known from its start.
 
     None where nobody saw it start.
     """
     ready = service.ready
-    if _answers(service):
-        probe = probe_of(ready, None)
-        return probe is not None and ask(host, probe, _PROBE_WITHIN).verdict == YES
+    probe = probe_of(ready, None)
+    if probe is not None:
+        return ask(host, probe, _PROBE_WITHIN)
     record = located.record if located.source == "record" else None
     if ready.command is None and ready.log is None and not service.notifies:
-        return uptime >= ready.settle
-    return None if record is None or record.adopted else record.ready
+        return Answer(YES if uptime >= ready.settle else NO)
+    return None if record is None or record.adopted else Answer(YES if record.ready else NO)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Literal, NamedTuple, Self
 
@@ -11,15 +11,15 @@ import msgspec
 from ctl.model.errors import CtlError, Reason
 from ctl.model.outcome import Result, State
 from ctl.model.service import Service
+from ctl.model.verdict import YES
 from ctl.system import lock
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
-from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.system.watch import Watch
-from ctl.verbs.asking import pause_after
+from ctl.verbs.asking import PortWatch, pause_after
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.status import is_ready, uptime_of
+from ctl.verbs.status import uptime_of, whether_ready
 from ctl.verbs.stop import state_before
 from ctl.verbs.unit import require_unit_alive
 
@@ -43,6 +43,7 @@ class _Look(NamedTuple):
     reached: bool
     again: float = _FOREVER  # seconds
     why: str = ""
+    told_by: Sequence[int] = ()  # descriptors that become readable when it is to be looked at
 
 
 def wait(service: Service, host: Host, options: WaitOptions) -> Result:
@@ -62,10 +63,11 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
         try:
             while True:
                 looked = now()
+                soon = partial(pause_after, began, looked)
                 if located is None:
                     announced.listen()
                     located = _locate(service, host)
-                look = _look(service, host, located, options.goal, partial(pause_after, began, looked))
+                look = _look(service, host, located, options.goal, soon, announced.port)
                 if look.reached or now() >= deadline:
                     return _result(service, options, located, look, before, began)
                 if options.goal != "stopped" and not located.mains:
@@ -74,7 +76,8 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
                     before = state_before(located)
                     host.say_more(service.name, f"{look.why}; waiting until it is {options.goal}")
                 rest = look.again if located.mains else max(look.again, (now() - looked) / _LOOKING_SHARE)
-                told = announced.pause([main.fd for main in located.mains], min(deadline, now() + rest))
+                mains = [main.fd for main in located.mains]
+                told = announced.pause([*mains, *look.told_by], min(deadline, now() + rest))
                 if told or not located.mains or now() >= deadline:  # else it is the same process still
                     located.close()
                     located = None
@@ -96,7 +99,9 @@ def _locate(service: Service, host: Host) -> Located:
     return located
 
 
-def _look(service: Service, host: Host, located: Located, goal: Goal, pause: Callable[[], float]) -> _Look:
+def _look(
+    service: Service, host: Host, located: Located, goal: Goal, pause: Callable[..., float], port: PortWatch
+) -> _Look:
     mains = located.mains
     if located.record is not None and located.record.forking and _is_being_started(service, host):
         return _Look(False, pause(), "is being started")
@@ -106,27 +111,33 @@ def _look(service: Service, host: Host, located: Located, goal: Goal, pause: Cal
         return _Look(False, _LOOK_EVERY, "is not running")
     if is_gated(mains[0].pid):
         return _Look(False, pause(), "is being started")
-    return _Look(True) if goal == "running" else _look_whether_ready(service, host, located, mains[0], pause)
+    return _Look(True) if goal == "running" else _look_whether_ready(service, host, located, pause, port)
 
 
 def _look_whether_ready(
-    service: Service, host: Host, located: Located, main: Handle, pause: Callable[[], float]
+    service: Service, host: Host, located: Located, pause: Callable[..., float], port: PortWatch
 ) -> _Look:
+    main = located.mains[0]
     if main.is_stopped:
         return _Look(False, _LOOK_EVERY, f"is paused, pid {main.pid}")
     ready = service.ready
     uptime = uptime_of(main)
-    answer = is_ready(service, host, located, uptime)
+    answer = whether_ready(service, host, located, uptime)
     if answer is None and not _is_recorded_now(service, host, located):
         what = f"is running, but ctl has not seen it start: whether it is ready ({service.readiness}) is not known"
         raise CtlError("not_ready", what, where=f"{service.file}, ready")
-    if answer is None or ready.tcp is not None or ready.http is not None:
+    if answer is not None and answer.verdict == YES:
+        return _Look(True)
+    told_by: list[int] = []
+    if answer is not None and (rest := port.rest(answer, pause(announced=True))) is not None:
+        told_by, again = rest
+    elif answer is None or ready.tcp is not None or ready.http is not None:
         again = pause()
     elif ready.command is not None or ready.log is not None or service.notifies:
         again = _FOREVER  # who starts it updates its record
     else:
         again = max(ready.settle - uptime, 0.01)
-    return _Look(bool(answer), again, f"is running, pid {main.pid}, but not ready ({service.readiness})")
+    return _Look(False, again, f"is running, pid {main.pid}, but not ready ({service.readiness})", told_by)
 
 
 def _is_recorded_now(service: Service, host: Host, located: Located) -> bool:
@@ -164,6 +175,7 @@ class _Announcements:
     """What the kernel tells of a service: its record or pid file has changed, one of its processes has ended."""
 
     def __init__(self, service: Service, host: Host) -> None:
+        self.port = PortWatch(host)  # by which it tells, where it can, that something begins to listen
         self._host = host
         records = host.records
         self._files = {records.record_file(service.name), records.pid_file(service.name)}
@@ -198,5 +210,6 @@ class _Announcements:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.port.close()
         if self._watch is not None:
             self._watch.close()
