@@ -29,7 +29,7 @@ from support.sandbox import Sandbox
 SECONDS = float(os.environ.get("CTL_MODEL_SECONDS", "0"))  # read before the tests clear their environment
 SEED = int(os.environ.get("CTL_MODEL_SEED", "1" if not SECONDS else str(time.time_ns() % 10**9)))
 STEPS = 25
-EXAMPLES = 4  # of the short run, on each core
+EXAMPLES = 2  # of the short run, on each core
 AT_A_TIME = 8  # of the long one, by one seed; below 10, the first are those of the short run
 LIMIT = SECONDS + 900 if SECONDS else 240.0  # seconds; to make a failure short takes its time
 

@@ -56,8 +56,9 @@ def start_simple(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
 
 
 def start_forking(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
+    """It begins as a simple one does: here only what has a lasting effect is told apart."""
     define(sandbox, "forking")
-    return sweep(sandbox, "start")
+    return sweep(sandbox, "start", LASTING)
 
 
 def stop(_: Pids, sandbox: Sandbox) -> dict[str, Any]:

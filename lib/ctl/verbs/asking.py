@@ -19,7 +19,7 @@ _SHORTEST_PAUSE = 0.005  # seconds
 _LONGEST_PAUSE = 0.25
 _GROWTH = 0.005  # seconds after a second of waiting, and four times as many after two
 _REST = 4.0  # times as long as the last question took
-_BY_THE_CLOCK = 0.1  # seconds, until it is worth the 5 ms of processor to have it told when something listens
+_BY_THE_CLOCK = 0.05  # seconds, until it is worth the 5 ms of processor that it takes to be told what listens
 _SELDOM = 5.0  # seconds between two questions then: what is behind a port of this machine may be on another
 
 
