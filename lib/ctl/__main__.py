@@ -26,8 +26,11 @@ def _find_packages() -> None:
 
 def launch() -> None:
     """Run ctl on sys.argv, and end this process with its exit status: does not return."""
+    # Where msgspec finds none it takes what typing has, which is all that ctl uses; Typer may have it afterwards.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     from ctl.shell.cli import main
 
+    del sys.modules["typing_extensions"]
     gc.freeze()
     gc.enable()
     code = main()

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from typer.main import get_command
 
-from ctl.shell.cli import VERBS, command_line
 from ctl.shell.pages import OF_EVERY_VERB, Page, page_of
+from ctl.shell.parser import command_line
+from ctl.shell.verb import VERBS
 
 
 class Option(NamedTuple):

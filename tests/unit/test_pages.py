@@ -9,8 +9,9 @@ import subprocess
 import pytest
 from typer.main import get_command
 
-from ctl.shell.cli import VERBS, command_line
 from ctl.shell.pages import MEANINGS, page_of
+from ctl.shell.parser import command_line
+from ctl.shell.verb import VERBS
 from ctl_build.docs import documents
 from ctl_build.manual import Chapter, chapters
 from support.requires import requires

@@ -11,6 +11,7 @@ from ctl.model.errors import CtlError, Reason
 from ctl.model.supervisor import Supervisor
 
 State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
+Goal = Literal["running", "ready", "stopped"]  # what one may wait for
 ClaimVerdict = Literal["holds", "stale", "refused", "unknown"]
 
 

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from importlib import import_module
-from typing import Annotated
-
-import typer
-from typer.core import TyperCommand, TyperGroup
-from typer.exceptions import TyperException
 
 from ctl.model.errors import CtlError
-from ctl.shell.session import Session, interrupts
+from ctl.shell.session import interrupts
+from ctl.shell.verb import Verb, fail, find, name_in
 from ctl.system.environment import variable
-from ctl.system.streams import flush_stdout, open_missing, write_err, write_out
-
-# Each is a function of that name in ctl.shell.commands.
-VERBS = (
-    "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
-    "events", "check", "doctor", "completion",
-)  # fmt: skip
+from ctl.system.streams import flush_stdout, open_missing, write_err
 
 
 def main() -> int:
@@ -31,68 +19,25 @@ def main() -> int:
     if not arguments and (shell := variable("_CTL_COMPLETE")):
         from ctl.shell.completion import complete
 
-        return _flushed(complete(shell, VERBS, _command))
+        return _flushed(complete(shell))
     try:
-        # complete_var: without one, Typer's own completion never answers in the place of a verb.
-        code = command_line(arguments)(args=arguments, prog_name="ctl", standalone_mode=False, complete_var="")
-    except TyperException as error:
-        code = _usage(error, arguments)
-    except (KeyboardInterrupt, typer.Abort):
+        code = _call(arguments)
+    except KeyboardInterrupt:
         code = 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours is one line too
         code = _fault(error, arguments)
-    return _flushed(int(code or 0))
+    return _flushed(code)
 
 
-def command_line(arguments: list[str]) -> typer.Typer:
-    """Of its verbs only the one that is called, for building them all takes longer than most do; without one, all."""
-    verb = _verb(arguments)
-    group, command = (None, None) if verb and not {"-h", "--help"}.intersection(arguments) else _paged()
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, cls=group,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )  # fmt: skip
-    app.callback()(_ctl)
-    for name in [verb] if verb else VERBS:
-        app.command(name, cls=command)(_command(name))
-    return app
+def _call(arguments: list[str]) -> int:
+    """By Typer only where it is needed: importing it takes longer than most verbs do."""
+    if name := name_in(arguments):
+        verb = find(name)
+        if isinstance(verb, Verb) and (given := verb.understands(arguments[1:])) is not None:
+            return verb.run(**given)
+    from ctl.shell.parser import call
 
-
-def _paged() -> tuple[type[TyperGroup], type[TyperCommand]]:
-    """The kinds of command whose --help shows all that there is to say."""
-    from ctl.shell.pages import PagedCommand, PagedGroup
-
-    return PagedGroup, PagedCommand
-
-
-def _command(name: str) -> Callable[..., int]:
-    command: Callable[..., int] = getattr(import_module(f"ctl.shell.commands.{name}"), name)
-    return command
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        write_out(version("ctl"))
-        raise typer.Exit
-
-
-def _ctl(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Start, stop and kill services, and never signal the wrong process."""
-
-
-def _usage(error: TyperException, arguments: list[str]) -> int:
-    if type(error).__name__ == "NoArgsIsHelpError":
-        write_err(error.format_message())
-        return 2
-    verb = _verb(arguments)
-    what = error.format_message().rstrip(".")
-    return _fail(CtlError("usage", what, where=f"see ctl {verb} --help" if verb else "see ctl --help"), arguments)
+    return call(arguments)
 
 
 def _fault(error: Exception, arguments: list[str]) -> int:
@@ -103,17 +48,7 @@ def _fault(error: Exception, arguments: list[str]) -> int:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     what = f"a fault in ctl itself: {type(error).__name__}: {error}"
     where = f"{frame.filename}:{frame.lineno}; CTL_DEBUG=1 shows the trace"
-    return _fail(CtlError("internal", what, where=where), arguments)
-
-
-def _fail(error: CtlError, arguments: list[str]) -> int:
-    as_json = "--json" in arguments
-    session = Session(verb=_verb(arguments), conf=None, run_dir=None, as_json=as_json, quiet=False, verbose=False)
-    return session.fail(error)
-
-
-def _verb(arguments: list[str]) -> str:
-    return arguments[0] if arguments and arguments[0] in VERBS else ""
+    return fail(CtlError("internal", what, where=where), arguments)
 
 
 def _flushed(code: int) -> int:

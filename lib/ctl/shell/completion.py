@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ctl.shell.verb import VERBS, find
 from ctl.system.config import load_config
 from ctl.system.environment import variable
 from ctl.system.names import target_names
@@ -39,8 +39,8 @@ def script(shell: str) -> str:
     return (Path(__file__).parent / "scripts" / f"ctl.{shell}").read_text(encoding="utf-8").rstrip("\n")
 
 
-def complete(shell: str, verbs: Sequence[str], function_of: Callable[[str], Callable[..., int]]) -> int:
-    """Print the words that fit, for the script of that shell; `function_of` gives a verb's function.
+def complete(shell: str) -> int:
+    """Print the words that fit, for the script of that shell.
 
     Always returns 0: whatever is wrong, it will be told when the line is executed.
     """
@@ -50,9 +50,9 @@ def complete(shell: str, verbs: Sequence[str], function_of: Callable[[str], Call
         *before, current = words[1:]
         fitting: list[Word] = []
         if not before:
-            fitting = _verbs(verbs, function_of, shell) if current[:1] != "-" else _TOP
-        elif before[0] in verbs:
-            fitting = _words_of(before[1:], current, function_of(before[0]))
+            fitting = _verbs(shell) if current[:1] != "-" else _TOP
+        elif before[0] in VERBS:
+            fitting = _words_of(before[1:], current, before[0])
         for word in fitting:
             if word.text == DIRECTORIES or word.text.startswith(current):
                 write_out(_shown(word, current, shell))
@@ -85,14 +85,18 @@ def _shown(word: Word, typed: str, shell: str) -> str:
     return f"{word.text}\t{word.meaning}" if word.meaning else word.text
 
 
-def _verbs(verbs: Sequence[str], function_of: Callable[[str], Callable[..., int]], shell: str) -> list[Word]:
+def _verbs(shell: str) -> list[Word]:
     """What each verb does takes importing them all, and bash has no place to show it."""
-    return [Word(verb, "" if shell == "bash" else _first_sentence(function_of(verb).__doc__)) for verb in verbs]
+    if shell == "bash":
+        return [Word(verb) for verb in VERBS]
+    from ctl.shell.parser import command_of
+
+    return [Word(verb, _first_sentence(command_of(find(verb)).__doc__)) for verb in VERBS]
 
 
-def _words_of(before: list[str], current: str, function: Callable[..., int]) -> list[Word]:
+def _words_of(before: list[str], current: str, verb: str) -> list[Word]:
     """The words that may stand after a verb, in the place of the one that is being typed."""
-    command = _click_command(function)
+    command = _click_command(verb)
     options = {name: option for option in command.params if option.param_type_name == "option" for name in option.opts}
     typed = _typed(before, options)
     option, equals, _ = current.partition("=")
@@ -104,11 +108,13 @@ def _words_of(before: list[str], current: str, function: Callable[..., int]) -> 
     return _options(options, typed) if current.startswith("-") else _arguments(command, typed, current)
 
 
-def _click_command(function: Callable[..., int]) -> Any:
+def _click_command(verb: str) -> Any:
     import typer
 
+    from ctl.shell.parser import command_of
+
     app = typer.Typer(add_completion=False)
-    app.command()(function)
+    app.command()(command_of(find(verb)))
     return typer.main.get_command(app)
 
 

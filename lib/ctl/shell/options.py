@@ -1,17 +1,23 @@
-"""What the verbs' options are called, and what they take. Each bad value is one line that says what would be right."""
+"""What the verbs' options are called, and what they take. Each bad value is one line that says what would be right.
+
+Only Typer needs to know them, so whoever calls for nothing but targets and flags does not wait for this to be imported.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ctl.model.identity import LARGEST_PID
+from ctl.model.outcome import Goal
 from ctl.model.schedule import LONGEST_WAIT, BadSchedule, Schedule, parse_schedule
+from ctl.shell.verb import FLAGS
+from ctl.system.wait import wall_clock
+from ctl.system.when import parse_when
 
 _DURATION = r"(?P<number>[0-9]{1,9}(\.[0-9]{1,9})?)(?P<unit>[smhd]?)"  # compiled when it is needed: start-up time
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -42,6 +48,14 @@ def _duration(text: str) -> float:
     return seconds
 
 
+def _when(text: str) -> float:
+    try:
+        return parse_when(text, wall_clock())
+    except (ValueError, OverflowError):
+        what = f"{text!r} is no time: write 10m, 2h, 3d, 14:30, 2026-11-20 or 2026-11-20T14:30:00+01:00"
+        raise typer.BadParameter(what) from None
+
+
 def _directory(text: str) -> Path:
     if not text:
         raise typer.BadParameter("it is empty, where the path of a directory belongs")
@@ -53,8 +67,8 @@ _NAMES = "Services, by their names: NAME, NAME@ID, or NAME@ for every instance"
 Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help=f"{_NAMES}.")]
 AnyTargets = Annotated[list[str] | None, typer.Argument(metavar="[TARGET...]", help=f"{_NAMES}; all if none is named.")]
 NamedOrAll = Annotated[list[str] | None, typer.Argument(metavar="TARGET...", help=f"{_NAMES}; or --all.")]
-All = Annotated[bool, typer.Option("--all", "-a", help="Every service that runs, but the protected ones.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+All = Annotated[bool, typer.Option(*FLAGS["every"], help="Every service that runs, but the protected ones.")]
+Yes = Annotated[bool, typer.Option(*FLAGS["yes"], help="Do not ask.")]
 Conf = Annotated[
     Path | None,
     typer.Option("--conf", metavar="DIR", parser=_directory, help="Conf directory. [$CTL_CONF, /etc/ctl]"),
@@ -63,10 +77,10 @@ RunDir = Annotated[
     Path | None,
     typer.Option("--run-dir", metavar="DIR", parser=_directory, help="Run directory. [$CTL_RUN_DIR, /run/ctl]"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no results; only what went wrong.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the whole plan; do nothing.")]
+Json = Annotated[bool, typer.Option(*FLAGS["as_json"], help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option(*FLAGS["quiet"], help="Print no results; only what went wrong.")]
+Verbose = Annotated[bool, typer.Option(*FLAGS["verbose"], help="Say what is being done.")]
+DryRun = Annotated[bool, typer.Option(*FLAGS["dry_run"], help="Show the whole plan; do nothing.")]
 LockTimeout = Annotated[
     float,
     typer.Option(
@@ -113,55 +127,25 @@ MaxFailures = Annotated[
     int | None,
     typer.Option("--max-failures", metavar="M", min=1, help="With --rolling: after M failures begin no more. [1]"),
 ]
-
-
 LineCount = Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last N; 0 for none.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
-
-
-def require_one_schedule(schedule: Schedule | None, grace: float | None) -> None:
-    """--grace is short for a schedule. Raises BadParameter where both are given."""
-    if schedule is not None and grace is not None:
-        raise typer.BadParameter("--grace and --schedule contradict each other: give one of them")
-
-
-def require_one(targets: Sequence[str], pid: int | None) -> None:
-    """A pid names one process, so it goes with one target. Raises BadParameter."""
-    if pid is not None and (len(targets) != 1 or targets[0].endswith("@")):
-        raise typer.BadParameter(f"--pid goes with one target, not with {_how_many(targets)}")
-
-
-def require_targets_or_all(targets: Sequence[str], every: bool, verb: str) -> None:
-    """Nothing is done to all that runs by leaving something out. Raises BadParameter."""
-    if targets and every:
-        raise typer.BadParameter("--all and names of targets contradict each other: give one of them")
-    if not targets and not every:
-        raise typer.BadParameter(f"name the targets to {verb}, or give --all for every service that runs")
-
-
-def expected_pids(given: Sequence[str] | None, targets: Sequence[str]) -> dict[str, int]:
-    """The pid that --expect-pid expects of each target. Raises BadParameter."""
-    expected: dict[str, int] = {}
-    for text in given or ():
-        target, _, pid = text.rpartition("=")
-        if not target and (len(targets) != 1 or targets[0].endswith("@")):
-            raise typer.BadParameter(
-                f"--expect-pid {text} goes with one target, not with {_how_many(targets)}: write TARGET={text}"
-            )
-        target = target or targets[0]
-        template = target.partition("@")[0]
-        if target.endswith("@"):
-            raise typer.BadParameter(f"--expect-pid {text}: name the instance, {target}ID={pid}")
-        if target not in targets and f"{template}@" not in targets:
-            raise typer.BadParameter(f"--expect-pid {text}: {target!r} is none of the targets")
-        if not (pid.isascii() and pid.isdigit() and 0 < int(pid) <= LARGEST_PID):
-            raise typer.BadParameter(f"--expect-pid {text}: expected a process id from 1 to {LARGEST_PID}")
-        if expected.setdefault(target, int(pid)) != int(pid):
-            raise typer.BadParameter(f"--expect-pid {text}: another pid is expected of {target!r}, too")
-    return expected
-
-
-def _how_many(targets: Sequence[str]) -> str:
-    if len(targets) == 1:
-        return f"every instance of {targets[0].removesuffix('@')}"
-    return str(len(targets)) if targets else "all"
+Since = Annotated[
+    float | None,
+    typer.Option("--since", metavar="WHEN", parser=_when, help="Only from then on: 10m, 2h, 3d, 14:30, a date."),
+]
+WaitFor = Annotated[Goal, typer.Option("--for", help="What they are to be.")]
+# How ctl pause --for calls the ctl that it leaves behind.
+Due = Annotated[str | None, typer.Option("--due", metavar="ID", hidden=True)]
+Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a definition, for editors.")]
+Proposed = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="Read this file as the definition of TARGET, which it is to become."),
+]
+AnyNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TARGET...]", help="Any names, also of services that are gone; NAME@ for all instances."),
+]
+AnySubjects = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TARGET|UNIT...]", help="Services of ctl, or units of systemd: NAME.service; else all."),
+]

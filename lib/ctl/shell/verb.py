@@ -2,56 +2,102 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ctl.model.errors import CtlError
-from ctl.shell.options import Conf, Json, Quiet, RunDir, Verbose
 from ctl.shell.session import Session
 
+# Each is a function of that name in ctl.shell.commands.
+VERBS: Final = (
+    "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
+    "events", "check", "doctor", "completion",
+)  # fmt: skip
 
-def verb(function: Callable[..., int]) -> Callable[..., int]:
-    """A command for Typer from a function whose first parameter is its Session.
+# The options that take no value, of whatever verb has that parameter; the first three are for every verb.
+FLAGS: Final = {
+    "as_json": ("--json",),
+    "quiet": ("--quiet", "-q"),
+    "verbose": ("--verbose", "-v"),
+    "every": ("--all", "-a"),
+    "yes": ("--yes", "-y"),
+    "dry_run": ("--dry-run", "-n"),
+}
+_OF_EVERY_VERB: Final = ("as_json", "quiet", "verbose")
 
-    The command has the options that every verb takes in the place of that parameter. It returns the exit status.
-    """
 
-    @wraps(function)
-    def command(
-        *arguments: Any,
-        conf: Path | None,
-        run_dir: Path | None,
-        as_json: bool,
-        quiet: bool,
-        verbose: bool,
+class Verb:
+    """A function that acts for a Session, its first parameter, and returns the exit status."""
+
+    def __init__(self, function: Callable[..., int]) -> None:
+        self.function = function
+        self.name = function.__name__
+
+    def run(
+        self,
+        *,
+        conf: Path | None = None,
+        run_dir: Path | None = None,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
         **given: Any,
     ) -> int:
+        """With the options that every verb takes in the place of the Session. Returns the exit status."""
         session = Session(
-            verb=function.__name__,
-            conf=conf,
-            run_dir=run_dir,
-            as_json=as_json,
-            quiet=quiet,
-            verbose=verbose,
+            verb=self.name, conf=conf, run_dir=run_dir, as_json=as_json, quiet=quiet, verbose=verbose,
             dry_run=given.get("dry_run", False),
-        )
+        )  # fmt: skip
         try:
-            return function(session, *arguments, **given)
+            return self.function(session, **given)
         except CtlError as error:
+            if error.reason == "usage" and error.where is None:
+                error.where = page_of(self.name)
             return session.fail(error)
 
-    own = inspect.signature(function, eval_str=True)
-    shared = inspect.signature(_shared, eval_str=True)
-    parameters = [*list(own.parameters.values())[1:], *shared.parameters.values()]
-    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+    def understands(self, words: Sequence[str]) -> dict[str, Any] | None:
+        """What `run` is to be given for these words, where they are but targets and flags; None for all else.
+
+        That is how most calls are written, and reading them so takes half the time of any parser: theirs is to import.
+        """
+        code = self.function.__code__
+        parameters = code.co_varnames[1 : code.co_argcount]
+        if parameters[:1] != ("targets",):
+            return None
+        known = {name: flag for flag in (*_OF_EVERY_VERB, *parameters) for name in FLAGS.get(flag, ())}
+        given: dict[str, Any] = {known[word]: True for word in words if word in known}
+        targets = [word for word in words if word not in known]
+        if any(word.startswith("-") for word in targets):
+            return None
+        has_default = len(self.function.__defaults__ or ()) == len(parameters)
+        if not targets and not has_default:
+            return None
+        return given | {"targets": targets or None}
 
 
-def _shared(
-    *, conf: Conf = None, run_dir: RunDir = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
-) -> None:
-    """The options that every verb takes."""
+def verb(function: Callable[..., int]) -> Verb:
+    return Verb(function)
+
+
+def find(name: str) -> Any:
+    """The Verb of that name; completion, which takes none of the options, is but a function."""
+    return getattr(import_module(f"ctl.shell.commands.{name}"), name)
+
+
+def name_in(arguments: Sequence[str]) -> str:
+    """The verb that these arguments begin with; empty where they begin with none."""
+    return arguments[0] if arguments and arguments[0] in VERBS else ""
+
+
+def page_of(name: str) -> str:
+    """Where it is told how a verb is called."""
+    return f"see ctl {name} --help" if name else "see ctl --help"
+
+
+def fail(error: CtlError, arguments: Sequence[str]) -> int:
+    """Tell of an error for which there is no Session yet. Returns the exit status."""
+    as_json = "--json" in arguments
+    session = Session(verb=name_in(arguments), conf=None, run_dir=None, as_json=as_json, quiet=False, verbose=False)
+    return session.fail(error)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
 from ctl.model.errors import CtlError, Reason
-from ctl.model.outcome import Result, State
+from ctl.model.outcome import Goal, Result, State
 from ctl.model.service import Service
 from ctl.model.verdict import YES
 from ctl.system import lock
@@ -23,7 +23,6 @@ from ctl.verbs.status import uptime_of, whether_ready
 from ctl.verbs.stop import state_before
 from ctl.verbs.unit import require_unit_alive
 
-Goal = Literal["running", "ready", "stopped"]
 _FOREVER: Final = float("inf")
 # Seconds between two looks at what nothing announces: a process that somebody else starts without a record, a CONT.
 _LOOK_EVERY: Final = 1.0

@@ -1,24 +1,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ctl.model.errors import CtlError, exit_code_of
 from ctl.shell import render
-from ctl.shell.options import AnyTargets
 from ctl.shell.session import Session, exit_code
+from ctl.shell.usage import bad_usage
 from ctl.shell.verb import verb
 from ctl.system.streams import write_out
 from ctl.verbs import check as checking
 
-Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a definition, for editors.")]
-Proposed = Annotated[
-    Path | None,
-    typer.Option("--file", metavar="FILE", help="Read this file as the definition of TARGET, which it is to become."),
-]
+if TYPE_CHECKING:
+    from ctl.shell.options import AnyTargets, Proposed, Schema
 
 
 @verb
@@ -43,7 +37,7 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False, 
         ctl check --schema >definition.schema.json    # for an editor
     """
     if file is not None and (schema or len(targets or []) != 1):
-        raise typer.BadParameter("--file is the definition of one service: name that one")
+        raise bad_usage("--file is the definition of one service: name that one")
     if schema:
         return _print_schema(targets or [])
     settings_faults: list[CtlError] = []
@@ -64,7 +58,7 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False, 
 
 def _print_schema(targets: list[str]) -> int:
     if targets:
-        raise typer.BadParameter("--schema is the same for every service: it goes without a target")
+        raise bad_usage("--schema is the same for every service: it goes without a target")
     from ctl.model.schema import schema
 
     write_out(json.dumps(schema(), indent=2))

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ctl.model.diagnosis import Diagnosis, exit_code_of_all
 from ctl.model.errors import CtlError
@@ -14,15 +12,14 @@ from ctl.shell.verb import verb
 from ctl.system.host import Host
 from ctl.verbs.doctor import Doctor, doctor_of_nothing
 
+if TYPE_CHECKING:
+    from ctl.shell.options import AnySubjects
+
 _SUFFIX = ".service"
-Subjects = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[TARGET|UNIT...]", help="Services of ctl, or units of systemd: NAME.service; else all."),
-]
 
 
 @verb
-def doctor(session: Session, targets: Subjects = None) -> int:
+def doctor(session: Session, targets: AnySubjects = None) -> int:
     """Tell what will not work, and what mends it.
 
     Without a target: this host, every definition, and every systemd unit that calls ctl. With one: it, and the units

@@ -2,44 +2,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ctl.model.errors import Interrupted
 from ctl.model.event import Event
-from ctl.shell.options import Follow, LineCount
 from ctl.shell.render import diagnostic
 from ctl.shell.session import Session, as_json
 from ctl.shell.verb import verb
 from ctl.system.streams import told_of_hangup, write_now
-from ctl.system.wait import wall_clock
-from ctl.system.when import parse_when
 from ctl.verbs.events import Events
 
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[TARGET...]", help="Any names, also of services that are gone; NAME@ for all instances."),
-]
-
-
-def _when(text: str) -> float:
-    try:
-        return parse_when(text, wall_clock())
-    except (ValueError, OverflowError):
-        what = f"{text!r} is no time: write 10m, 2h, 3d, 14:30, 2026-11-20 or 2026-11-20T14:30:00+01:00"
-        raise typer.BadParameter(what) from None
-
-
-Since = Annotated[
-    float | None,
-    typer.Option("--since", metavar="WHEN", parser=_when, help="Only from then on: 10m, 2h, 3d, 14:30, a date."),
-]
+if TYPE_CHECKING:
+    from ctl.shell.options import AnyNames, Follow, LineCount, Since
 
 
 @verb
 def events(
-    session: Session, targets: Names = None, count: LineCount = 50, follow: Follow = False, since: Since = None
+    session: Session, targets: AnyNames = None, count: LineCount = 50, follow: Follow = False, since: Since = None
 ) -> int:
     """Show what every ctl has done, and who asked for it.
 

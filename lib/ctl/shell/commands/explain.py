@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ctl.shell.explanation import explanation_lines
-from ctl.shell.options import Pid, Targets, require_one
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session, exit_code
+from ctl.shell.usage import require_one
 from ctl.shell.verb import verb
 from ctl.verbs.explain import explain_each
+
+if TYPE_CHECKING:
+    from ctl.shell.options import Pid, Targets
 
 
 @verb

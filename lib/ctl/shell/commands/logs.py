@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ctl.model.errors import Interrupted
-from ctl.shell.options import Follow, LineCount, Targets
 from ctl.shell.render import error_lines, printable
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session, as_json, exit_code
 from ctl.shell.verb import verb
 from ctl.system.streams import is_terminal, told_of_hangup, write_now
 from ctl.verbs.logs import Logs, Written, collected, text_of
+
+if TYPE_CHECKING:
+    from ctl.shell.options import Follow, LineCount, Targets
 
 
 @verb

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ctl.model.outcome import Result
 from ctl.model.service import Service
-from ctl.shell.options import DryRun, ExpectPid, For, LockTimeout, Targets, expected_pids
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session
+from ctl.shell.usage import expected_pids
 from ctl.shell.verb import verb
 from ctl.system.environment import new_run_id
 from ctl.system.host import Host
 from ctl.system.keeper import keeper
 from ctl.verbs import pause as pausing
+
+if TYPE_CHECKING:
+    from ctl.shell.options import DryRun, ExpectPid, For, LockTimeout, Targets
 
 
 @verb

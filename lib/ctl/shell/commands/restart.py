@@ -1,34 +1,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import typer
+from typing import TYPE_CHECKING
 
 from ctl.model.outcome import Result
 from ctl.model.service import Service
-from ctl.shell.options import (
-    All,
-    DryRun,
-    ExpectPid,
-    Grace,
-    LockTimeout,
-    MaxFailures,
-    NamedOrAll,
-    Rolling,
-    ScheduleOption,
-    Timeout,
-    Yes,
-    expected_pids,
-    require_one_schedule,
-    require_targets_or_all,
-)
 from ctl.shell.session import Session, Spread
+from ctl.shell.usage import bad_usage, expected_pids, require_one_schedule, require_targets_or_all
 from ctl.shell.verb import verb
 from ctl.system.host import Host
 from ctl.verbs.many import Operation
 from ctl.verbs.restart import restart as stop_and_start
 from ctl.verbs.start import StartOptions
 from ctl.verbs.stop import StopOptions
+
+if TYPE_CHECKING:
+    from ctl.shell.options import (
+        All,
+        DryRun,
+        ExpectPid,
+        Grace,
+        LockTimeout,
+        MaxFailures,
+        NamedOrAll,
+        Rolling,
+        ScheduleOption,
+        Timeout,
+        Yes,
+    )
 
 
 @verb
@@ -68,7 +67,7 @@ def restart(
     named = targets or []
     require_targets_or_all(named, every, "restart")
     if max_failures is not None and rolling is None:
-        raise typer.BadParameter("--max-failures goes with --rolling: without it, all are restarted at once")
+        raise bad_usage("--max-failures goes with --rolling: without it, all are restarted at once")
     stopping = StopOptions(
         schedule=schedule,
         grace=grace,

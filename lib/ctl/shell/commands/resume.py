@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, expected_pids
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session
+from ctl.shell.usage import expected_pids
 from ctl.shell.verb import verb
 from ctl.verbs import resume as resuming
 
-# How ctl pause --for calls the ctl that it leaves behind.
-Due = Annotated[str | None, typer.Option("--due", metavar="ID", hidden=True)]
+if TYPE_CHECKING:
+    from ctl.shell.options import DryRun, Due, ExpectPid, LockTimeout, Targets
 
 
 @verb

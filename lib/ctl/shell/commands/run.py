@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ctl.model.errors import CtlError
-from ctl.shell.options import DryRun, LockTimeout, Target
 from ctl.shell.resolving import note_refusal, resolve
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import run as running
 from ctl.verbs.start import StartOptions, start
+
+if TYPE_CHECKING:
+    from ctl.shell.options import DryRun, LockTimeout, Target
 
 
 @verb

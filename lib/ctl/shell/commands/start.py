@@ -1,9 +1,14 @@
 from __future__ import annotations
 
-from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, Timeout, expected_pids
+from typing import TYPE_CHECKING
+
 from ctl.shell.session import Session
+from ctl.shell.usage import expected_pids
 from ctl.shell.verb import verb
 from ctl.verbs import start as starting
+
+if TYPE_CHECKING:
+    from ctl.shell.options import DryRun, ExpectPid, LockTimeout, Targets, Timeout
 
 
 @verb

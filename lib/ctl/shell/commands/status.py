@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ctl.model.errors import CtlError
-from ctl.shell.options import AnyTargets, Pid, require_one
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session
+from ctl.shell.usage import require_one
 from ctl.shell.verb import verb
 from ctl.verbs.status import status_of_all, status_of_each
+
+if TYPE_CHECKING:
+    from ctl.shell.options import AnyTargets, Pid
 
 _NOT_RUNNING = 3  # LSB: program is not running
 _UNKNOWN = 4  # program or service status is unknown

@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-from ctl.shell.options import (
-    All,
-    AnyTargets,
-    DryRun,
-    ExpectPid,
-    Grace,
-    LockTimeout,
-    Pid,
-    ScheduleOption,
-    Yes,
-    expected_pids,
-    require_one,
-    require_one_schedule,
-    require_targets_or_all,
-)
+from typing import TYPE_CHECKING
+
 from ctl.shell.session import Session
+from ctl.shell.usage import expected_pids, require_one, require_one_schedule, require_targets_or_all
 from ctl.shell.verb import verb
 from ctl.verbs import stop as stopping
+
+if TYPE_CHECKING:
+    from ctl.shell.options import All, AnyTargets, DryRun, ExpectPid, Grace, LockTimeout, Pid, ScheduleOption, Yes
 
 
 @verb

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ctl.shell.options import Targets, WaitTimeout
 from ctl.shell.session import Session
 from ctl.shell.verb import verb
 from ctl.verbs import wait as waiting
 
-For = Annotated[waiting.Goal, typer.Option("--for", help="What they are to be.")]
+if TYPE_CHECKING:
+    from ctl.shell.options import Targets, WaitFor, WaitTimeout
 
 
 @verb
-def wait(session: Session, targets: Targets, goal: For = "ready", timeout: WaitTimeout = None) -> int:
+def wait(session: Session, targets: Targets, goal: WaitFor = "ready", timeout: WaitTimeout = None) -> int:
     """Wait until services are ready, running or stopped.
 
     Whoever starts or stops them. It takes no lock and changes nothing. One that ends while it is waited for may be
