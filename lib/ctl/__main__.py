@@ -41,4 +41,8 @@ def launch() -> None:
 if __name__ == "__main__":
     if sys.executable.endswith(_VENV_PYTHON) and sys.flags.no_site:
         _find_packages()
-    launch()
+    try:
+        launch()
+    except ImportError as error:
+        sys.stderr.write(f"ctl: it cannot be loaded: {error} (bin/setup installs what is missing)\n")
+        os._exit(199)

@@ -92,4 +92,4 @@ requires() {
   done
 }
 
-support() { PYTHONPATH=$ROOT/tests "$PYTHON" -m "support.$1" "${@:2}" 3>&-; }
+support() { PYTHONPATH=$ROOT/tests "$PYTHON" -S -m "support.$1" "${@:2}" 3>&-; }

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import statistics
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_METER = (sys.executable, "-I", "-S", Path(__file__).with_name("meter.py"))
 _LONGEST = 300  # characters of a command in a message
 
 
@@ -118,10 +118,10 @@ class Running:
         command.before()
         self._command = command
         # Not a pipe: whatever daemon the command leaves behind would hold it open.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
-        self._began = time.perf_counter()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes them
+        self._meter = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self._child = subprocess.Popen(
-            command.argv,
+            [*_METER, self._meter.name, *command.argv],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -130,22 +130,30 @@ class Running:
 
     def end(self) -> Took:
         """Raises Unexpected where the command ends with another exit status than it should."""
-        with self._errors:
-            _, status, used = os.wait4(self._child.pid, 0)
-            wall = time.perf_counter() - self._began
-            # Until it executes the command, the child is this very process: less than that cannot be told.
-            peak = used.ru_maxrss if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else 0
-            self._child.returncode = os.waitstatus_to_exitcode(status)
-            if self._child.returncode not in self._command.exits:
-                self._errors.seek(0)
-                said = self._errors.read().decode(errors="replace")
-                raise Unexpected(f"{_shown(self._command.argv)}: exit {self._child.returncode}\n{said}")
-        return Took(wall, used.ru_utime + used.ru_stime, peak / 1024)
+        with self._errors, self._meter:
+            self._child.wait()
+            metered = self._meter.read().split()
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace")
+            if not metered:
+                raise Unexpected(f"{_shown(self._command.argv)}\n{said}")
+            wall, cpu, peak, code = float(metered[0]), float(metered[1]), int(metered[2]), int(metered[3])
+            if code not in self._command.exits:
+                raise Unexpected(f"{_shown(self._command.argv)}: exit {code}\n{said}")
+        return Took(wall, cpu, peak / 1024 if peak > _least_peak() else 0)
 
 
 def run(command: Command, environment: Mapping[str, str]) -> Took:
     """Raises Unexpected where the command ends with another exit status than it should."""
     return Running(command, environment).end()
+
+
+@cache
+def _least_peak() -> int:
+    """KiB of the meter itself: less than that it cannot tell."""
+    with tempfile.NamedTemporaryFile() as file:
+        subprocess.run([*_METER, file.name, "/bin/true"], check=True)
+        return int(file.read().split()[2])
 
 
 def _shown(argv: Sequence[str | Path]) -> str:

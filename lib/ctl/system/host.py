@@ -76,6 +76,7 @@ class Host:
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
         self._shortlist: Callable[[], Shortlist] | None = None
+        self._run_dir_of_many: str | None = None  # looked up only once where many targets are acted on
 
     def pause_of(self, service: Service, main: Handle) -> Pause | None:
         """The pause that is on record of this very main process."""
@@ -301,7 +302,11 @@ class Host:
         )
 
     def _real_run_dir(self) -> str:
-        return os.path.realpath(self.config.run_dir)
+        if self._run_dir_of_many is None:
+            found = os.path.realpath(self.config.run_dir)
+            self._run_dir_of_many = found if self.acts_on_many else None
+            return found
+        return self._run_dir_of_many
 
     def command_program(self, service: Service, run_id: str) -> Program:
         """As whom and in what surroundings the service's hooks and probes run: its own, where ctl can start it."""
@@ -373,8 +378,7 @@ def _herald() -> Herald | None:
 def _base_environment(account: Account | None) -> dict[str, str]:
     kept = {name: value for name, value in given().items() if name in ("LANG", "TZ") or name.startswith("LC_")}
     if account is None:
-        uid = os.geteuid()
-        account = account_of(str(uid), None, "")
+        account = _own_account(os.geteuid())
     return kept | {
         "PATH": DEFAULT_PATH,
         "HOME": account.home,
@@ -382,6 +386,11 @@ def _base_environment(account: Account | None) -> dict[str, str]:
         "LOGNAME": account.name,
         "SHELL": account.shell,
     }
+
+
+@cache
+def _own_account(uid: int) -> Account:
+    return account_of(str(uid), None, "")
 
 
 def _from_systemd(text: str) -> BarePid:

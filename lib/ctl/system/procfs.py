@@ -156,7 +156,8 @@ def read_marker(pid: int) -> Marker | None:
         return None
     if b"CTL_TARGET=" not in raw:
         return Marker()
-    found = dict(entry.decode(errors=NOT_UTF8).partition("=")[::2] for entry in raw.split(b"\0"))
+    ours = (entry for entry in raw.split(b"\0") if entry.startswith((b"CTL_TARGET=", b"CTL_RUN_DIR=")))
+    found = dict(entry.decode(errors=NOT_UTF8).partition("=")[::2] for entry in ours)
     return Marker(found.get("CTL_TARGET", ""), found.get("CTL_RUN_DIR", ""))
 
 

@@ -291,8 +291,11 @@ def lack_of_interpreter(path: Path) -> str:
     try:
         if not path.is_file():
             return ""
-        with path.open("rb") as program:
-            first = program.readline(256)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            first = os.read(fd, 256).partition(b"\n")[0]
+        finally:
+            os.close(fd)
     except OSError:
         return ""
     words = first[2:].split() if first.startswith(b"#!") else []

@@ -51,8 +51,9 @@ def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
     matching: list[Handle] = []
     unknown: list[int] = []
     callers: set[int] = set()
-    never = lineage() | {1}
+    never: frozenset[int] = frozenset()
     for pid in worth_a_look(rules) if candidates is None else candidates:
+        never = never or lineage() | {1}
         if pid in never:
             continue
         try:

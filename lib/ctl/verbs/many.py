@@ -43,7 +43,8 @@ def each(things: Sequence[T], function: Callable[[T], R], at_once: int = _LARGES
     from ctl.system.turns import in_turn, let_others
 
     with let_others(), ThreadPoolExecutor(max_workers=min(len(things), at_once)) as threads:
-        futures = [threads.submit(in_turn, partial(function, thing)) for thing in things]
+        # By turns, too: else each thread that is made would take the interpreter's lock from the one that computes.
+        futures = [in_turn(partial(threads.submit, in_turn, partial(function, thing))) for thing in things]
         # A signal may be taken by any thread, but only this one runs its handler, and only between two waits.
         while wait(futures, timeout=_HEEDS_SIGNALS_EVERY).not_done:
             pass
