@@ -25,12 +25,13 @@ def _find_packages() -> None:
 
 
 def launch() -> None:
-    """Run ctl on sys.argv, and end this process with its exit status: does not return."""
+    """Run ctl on sys.argv, and end this process with its exit status: does not return. Raises ImportError."""
     # Where msgspec finds none it takes what typing has, which is all that ctl uses; Typer may have it afterwards.
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    is_hidden = sys.modules.setdefault("typing_extensions", None) is None  # type: ignore[arg-type]
     from ctl.shell.cli import main
 
-    del sys.modules["typing_extensions"]
+    if is_hidden:
+        del sys.modules["typing_extensions"]
     gc.freeze()
     gc.enable()
     code = main()
@@ -38,11 +39,18 @@ def launch() -> None:
     os._exit(code)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """`launch`, in a checkout or installed: what is missing is told in one line."""
+    mend = "install ctl again"
     if sys.executable.endswith(_VENV_PYTHON) and sys.flags.no_site:
         _find_packages()
+        mend = "bin/setup installs what is missing"
     try:
         launch()
     except ImportError as error:
-        sys.stderr.write(f"ctl: it cannot be loaded: {error} (bin/setup installs what is missing)\n")
+        sys.stderr.write(f"ctl: it cannot be loaded: {error} ({mend})\n")
         os._exit(199)
+
+
+if __name__ == "__main__":
+    main()

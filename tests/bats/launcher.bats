@@ -125,6 +125,14 @@ ctl_of_path() { command ctl --version; }
   assert_equal "$stderr" "ctl: not set up yet: run $SANDBOX/cut/bin/setup"
 }
 
+@test "without a package that it needs it says so in one line" {
+  copy "$SANDBOX/without"
+  rm "$SANDBOX/without/.venv/lib" # a link
+  run --separate-stderr "$SANDBOX/without/bin/ctl" --version
+  assert_equal "$status" 199
+  assert_equal "$stderr" "ctl: it cannot be loaded: No module named 'msgspec' (bin/setup installs what is missing)"
+}
+
 @test "bin/setup names what it does not know" {
   run "$ROOT/bin/setup" --frobnicate
   assert_failure 2
