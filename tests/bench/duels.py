@@ -133,8 +133,7 @@ def _returning(shop: Workshop, note: Path, start: Sequence[str | Path], end: Cal
 
     def run() -> Took:
         note.unlink(missing_ok=True)
-        timed(Command(start), shop.environment)
-        returned = time.monotonic()
+        returned = timed(Command(start), shop.environment).ended
         late = returned - float(wait_file(note))
         end()
         return Took(late)

@@ -1,7 +1,7 @@
 """Runs the command in its arguments and writes what it took into the file that its first argument names.
 
 Peak memory counts from the fork on, and a forked child is at first as large as its parent: so this is a small one.
-Seconds by the clock, seconds of processors, KiB at the peak, and the exit status.
+When it began and ended (seconds of CLOCK_MONOTONIC), seconds of processors, KiB at the peak, and the exit status.
 """
 
 import os
@@ -9,9 +9,9 @@ import sys
 import time
 
 file, *command = sys.argv[1:]
-began = time.perf_counter()
+began = time.monotonic()
 child = os.posix_spawnp(command[0], command, os.environ)
 _, status, used = os.wait4(child, 0)
-took = time.perf_counter() - began
+ended = time.monotonic()
 with open(file, "w", encoding="ascii") as out:
-    out.write(f"{took} {used.ru_utime + used.ru_stime} {used.ru_maxrss} {os.waitstatus_to_exitcode(status)}")
+    out.write(f"{began} {ended} {used.ru_utime + used.ru_stime} {used.ru_maxrss} {os.waitstatus_to_exitcode(status)}")

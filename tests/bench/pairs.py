@@ -43,12 +43,13 @@ class Spread:
 class Took:
     """One run: seconds by the clock, seconds of processors, which a busy machine stretches less, and MiB at its peak.
 
-    The last two are of the command and what it waited for, not of a daemon that it asked; 0: not measured.
+    Processors and peak are of the command and what it waited for, not of a daemon that it asked; 0: not measured.
     """
 
     wall: float
     cpu: float = 0.0
     peak: float = 0.0
+    ended: float = 0.0  # the instant, of CLOCK_MONOTONIC
 
 
 Run = Callable[[], Took]
@@ -137,10 +138,11 @@ class Running:
             said = self._errors.read().decode(errors="replace")
             if not metered:
                 raise Unexpected(f"{_shown(self._command.argv)}\n{said}")
-            wall, cpu, peak, code = float(metered[0]), float(metered[1]), int(metered[2]), int(metered[3])
+            began, ended, cpu = map(float, metered[:3])
+            peak, code = map(int, metered[3:])
             if code not in self._command.exits:
                 raise Unexpected(f"{_shown(self._command.argv)}: exit {code}\n{said}")
-        return Took(wall, cpu, peak / 1024 if peak > _least_peak() else 0)
+        return Took(ended - began, cpu, peak / 1024 if peak > _least_peak() else 0, ended)
 
 
 def run(command: Command, environment: Mapping[str, str]) -> Took:
@@ -153,7 +155,7 @@ def _least_peak() -> int:
     """KiB of the meter itself: less than that it cannot tell."""
     with tempfile.NamedTemporaryFile() as file:
         subprocess.run([*_METER, file.name, "/bin/true"], check=True)
-        return int(file.read().split()[2])
+        return int(file.read().split()[3])
 
 
 def _shown(argv: Sequence[str | Path]) -> str:

@@ -20,7 +20,8 @@ _LONGEST_PAUSE = 0.25
 _GROWTH = 0.005  # seconds after a second of waiting, and four times as many after two
 _REST = 4.0  # times as long as the last question took
 _BY_THE_CLOCK = 0.05  # seconds, until it is worth the 5 ms of processor that it takes to be told what listens
-_SELDOM = 5.0  # seconds between two questions then: what is behind a port of this machine may be on another
+_SELDOM = 15.0  # seconds between two questions then: what is behind a port of this machine may be on another
+_LAST = 0.25  # seconds before the time is over, when it is asked once more
 
 
 class Answers:
@@ -52,12 +53,14 @@ class PortWatch:
         self._is_asked_for = host.acts_on_many  # of many that wait, each would be woken by every other one
         self._listening: Listening | None = None
 
-    def rest(self, answer: Answer, soon: float) -> tuple[list[int], float] | None:
+    def rest(self, answer: Answer, soon: float, deadline: float) -> tuple[list[int], float] | None:
         """What to poll until the next question, and for how many seconds; None where it is to be asked by the clock.
 
         What has just been told of may accept connections only a moment later: then it is asked once more, `soon`.
+        However seldom it is asked else, it is once more shortly before the deadline.
         """
-        if not answer.nobody_listens or now() - self._began < _BY_THE_CLOCK:
+        left = deadline - _LAST - now()
+        if not answer.nobody_listens or now() - self._began < _BY_THE_CLOCK or left <= 0:
             return None
         is_new = not self._is_asked_for
         if is_new:
@@ -65,7 +68,7 @@ class PortWatch:
             self._listening = self._host.watch_listening()
         if self._listening is None:
             return None
-        return ([], soon) if self._listening.heard() or is_new else ([self._listening.fd], _SELDOM)
+        return ([], soon) if self._listening.heard() or is_new else ([self._listening.fd], min(_SELDOM, left))
 
     def close(self) -> None:
         if self._listening is not None:

@@ -188,7 +188,7 @@ class Launch:
     def _rest(self, port: PortWatch, began: float, asked: float, answer: Answer) -> None:
         """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
         soon = pause_after(began, asked, announced=True)
-        if (rest := port.rest(answer, soon)) is not None:
+        if (rest := port.rest(answer, soon, self._deadline)) is not None:
             fds, seconds = rest
             self._watch(fds, min(now() + seconds, self._deadline))
             return

@@ -128,7 +128,7 @@ def _look_whether_ready(
     if answer is not None and answer.verdict == YES:
         return _Look(True)
     told_by: list[int] = []
-    if answer is not None and (rest := port.rest(answer, pause(announced=True))) is not None:
+    if answer is not None and (rest := port.rest(answer, pause(announced=True), _FOREVER)) is not None:
         told_by, again = rest
     elif answer is None or ready.tcp is not None or ready.http is not None:
         again = pause()
