@@ -302,11 +302,12 @@ class Host:
         )
 
     def _real_run_dir(self) -> str:
-        if self._run_dir_of_many is None:
-            found = os.path.realpath(self.config.run_dir)
-            self._run_dir_of_many = found if self.acts_on_many else None
-            return found
-        return self._run_dir_of_many
+        if self._run_dir_of_many is not None:
+            return self._run_dir_of_many
+        found = os.path.realpath(self.config.run_dir)
+        if self.acts_on_many and os.path.isdir(found):
+            self._run_dir_of_many = found
+        return found
 
     def command_program(self, service: Service, run_id: str) -> Program:
         """As whom and in what surroundings the service's hooks and probes run: its own, where ctl can start it."""

@@ -16,7 +16,7 @@ import sys
 from contextlib import ExitStack
 from typing import Final
 
-# The number of bpf(2), which the C library has no function for: of machines with 64 bits, the lowest ones first.
+# The number of bpf(2), which the C library has no function for. All of these have 64 bits, and are little-endian.
 _SYSTEM_CALL: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 
 # linux/bpf.h: enum bpf_cmd, bpf_map_type, bpf_prog_type
@@ -46,7 +46,7 @@ class Listening:
                 mmap.mmap(self.fd, mmap.PAGESIZE, prot=mmap.PROT_READ, offset=mmap.PAGESIZE)
             )
             code = ctypes.create_string_buffer(_program(self.fd))
-            licence = ctypes.create_string_buffer(b"")
+            licence = ctypes.create_string_buffer(b"")  # has to be given; what the program calls takes none
             places = ctypes.addressof(code), ctypes.addressof(licence)
             program = _open(opened, _PROG_LOAD, struct.pack("=2I2Q", _RAW_TRACEPOINT, len(code) // 8, *places))
             name = ctypes.create_string_buffer(_TRACEPOINT)

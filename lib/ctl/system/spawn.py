@@ -291,7 +291,7 @@ def lack_of_interpreter(path: Path) -> str:
     try:
         if not path.is_file():
             return ""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             first = os.read(fd, 256).partition(b"\n")[0]
         finally:
