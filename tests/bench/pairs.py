@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 T = TypeVar("T")
 _METER = (sys.executable, "-I", "-S", Path(__file__).with_name("meter.py"))
+_METERED = 5  # figures
 _LONGEST = 300  # characters of a command in a message
 
 
@@ -120,9 +122,9 @@ class Running:
         self._command = command
         # Not a pipe: whatever daemon the command leaves behind would hold it open.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes them
-        self._meter = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        self._meter = _metered(command.argv)
         self._child = subprocess.Popen(
-            [*_METER, self._meter.name, *command.argv],
+            [*_METER, self._meter.name],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -133,10 +135,11 @@ class Running:
         """Raises Unexpected where the command ends with another exit status than it should."""
         with self._errors, self._meter:
             self._child.wait()
+            self._meter.seek(0)
             metered = self._meter.read().split()
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace")
-            if not metered:
+            if len(metered) != _METERED:
                 raise Unexpected(f"{_shown(self._command.argv)}\n{said}")
             began, ended, cpu = map(float, metered[:3])
             peak, code = map(int, metered[3:])
@@ -153,9 +156,18 @@ def run(command: Command, environment: Mapping[str, str]) -> Took:
 @cache
 def _least_peak() -> int:
     """KiB of the meter itself: less than that it cannot tell."""
-    with tempfile.NamedTemporaryFile() as file:
-        subprocess.run([*_METER, file.name, "/bin/true"], check=True)
+    with _metered(["/bin/true"]) as file:
+        subprocess.run([*_METER, file.name], check=True)
+        file.seek(0)
         return int(file.read().split()[3])
+
+
+def _metered(argv: Sequence[str | Path]) -> IO[bytes]:
+    """What the meter is given: the command, in the place of which it writes what that took."""
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - who calls closes it
+    file.write(b"\0".join(map(os.fsencode, argv)))
+    file.flush()
+    return file
 
 
 def _shown(argv: Sequence[str | Path]) -> str:
