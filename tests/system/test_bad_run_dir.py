@@ -7,6 +7,7 @@ what runs must be stoppable also when a disk is full.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -275,6 +276,26 @@ def test_a_log_on_a_full_disk_keeps_no_service_from_running(sandbox: Sandbox) ->
         pid = sandbox.ctl("start", "web", "--json").expect(0).one["pid"]
         assert sandbox.ctl("status", "web", "--json").expect(0).one["pid"] == pid
         assert sandbox.ctl("stop", "web", "--json").expect(0).one["reason"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        pytest.param(
+            "echo ready; exec sleep 600", "was not ready within 0.5 s (ready.timeout): log {log}: .*", id="mute"
+        ),
+        pytest.param("echo ready || exit 3; exec sleep 600", "exited with status 3 while starting", id="it ends"),
+    ],
+)
+def test_a_start_that_fails_for_a_full_disk_says_so(sandbox: Sandbox, script: str, problem: str) -> None:
+    log = sandbox.log("web")
+    start = {"command": ["/bin/sh", "-c", script]}
+    sandbox.define("web", {"start": start, "ready": {"log": "^ready", "timeout": 0.5}})
+    with full(sandbox.log_dir):
+        line = one_line(sandbox.ctl("start", "web").expect(151))
+    what = re.escape(problem.format(log=log)).replace(re.escape(".*"), ".*")
+    assert re.fullmatch(rf"ctl: web: {what} \(nothing in {log}, whose file system is full\)", line)
+    sandbox.ctl("start", "web").expect(0)
 
 
 @BAD

@@ -46,6 +46,15 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def is_full(path: Path) -> bool:
+    """Whether its file system has no room left, as df(1) tells it; False where that cannot be told."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    return found.f_blocks > 0 and found.f_bavail == 0
+
+
 def tail(path: Path, lines: int, since: int = 0) -> tuple[str, ...]:
     """The last `lines` lines that were written after byte `since`; none where the file cannot be read."""
     try:

@@ -16,7 +16,7 @@ from ctl.model.service import Service, Start
 from ctl.model.verdict import UNKNOWN, YES
 from ctl.system.hooks import Answer
 from ctl.system.host import Host
-from ctl.system.logfile import open_log, size_of, tail
+from ctl.system.logfile import is_full, open_log, size_of, tail
 from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
@@ -307,6 +307,8 @@ class Launch:
     def _not_ready(self, what: str) -> CtlError:
         lines = self._tail()
         where = str(self._log) if lines else f"nothing in {self._log}"
+        if is_full(self._log):  # then it could not say more, and may have ended for that
+            where += ", whose file system is full"
         return CtlError("not_ready", what, where=where, details=lines)
 
     def _tail(self) -> tuple[str, ...]:
