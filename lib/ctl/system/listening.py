@@ -16,6 +16,8 @@ import sys
 from contextlib import ExitStack
 from typing import Final
 
+from ctl.system.libc import checked, libc
+
 # The number of bpf(2), which the C library has no function for. All of these have 64 bits, and are little-endian.
 _SYSTEM_CALL: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 
@@ -91,9 +93,6 @@ def _open(opened: ExitStack, command: int, arguments: bytes) -> int:
     number = _SYSTEM_CALL.get(os.uname().machine)
     if number is None or sys.maxsize < 2**32:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd: int = libc.syscall(number, command, ctypes.create_string_buffer(arguments, _ROOM), _ROOM)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    fd = checked(libc().syscall(number, command, ctypes.create_string_buffer(arguments, _ROOM), _ROOM))
     opened.callback(os.close, fd)
     return fd

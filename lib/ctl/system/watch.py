@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
-from functools import cache
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
+
+from ctl.system.libc import checked, libc
 
 # linux/inotify.h
 _IN_MODIFY: Final = 0x2
@@ -28,17 +28,17 @@ class Watch:
 
     def __init__(self) -> None:
         """Raises OSError where the user has no inotify instances left (fs.inotify.max_user_instances)."""
-        self.fd = _checked(_libc().inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))  # readable when something changed
+        self.fd = checked(libc().inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))  # readable when something changed
         self._directories: dict[int, Path] = {}
 
     def add(self, directory: Path) -> None:
         """Watch this directory, too. Raises OSError."""
-        found = _libc().inotify_add_watch(self.fd, os.fsencode(directory), _CHANGES | _IN_ONLYDIR)
-        self._directories[_checked(found)] = directory
+        found = libc().inotify_add_watch(self.fd, os.fsencode(directory), _CHANGES | _IN_ONLYDIR)
+        self._directories[checked(found)] = directory
 
     def add_file(self, file: Path) -> None:
         """Watch what is written into this file, wherever it may be moved. Raises OSError."""
-        self._directories[_checked(_libc().inotify_add_watch(self.fd, os.fsencode(file), _IN_MODIFY))] = file
+        self._directories[checked(libc().inotify_add_watch(self.fd, os.fsencode(file), _IN_MODIFY))] = file
 
     def changed(self) -> set[Path] | None:
         """The files that have changed since the last call; None where there were too many to tell them."""
@@ -68,15 +68,3 @@ class Watch:
             return os.read(self.fd, _ROOM)
         except BlockingIOError:
             return b""
-
-
-@cache
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
