@@ -117,8 +117,6 @@ class Host:
 
     def watch_listening(self) -> Listening | None:
         """What tells that something begins to listen; None where the kernel cannot tell that, or not to this user."""
-        if procfs.filters_system_calls():  # SystemCallFilter=@system-service of a unit would kill ctl for asking
-            return None
         from ctl.system.listening import Listening
 
         try:

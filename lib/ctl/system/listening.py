@@ -16,6 +16,7 @@ import sys
 from contextlib import ExitStack
 from typing import Final
 
+from ctl.system import procfs
 from ctl.system.libc import checked, libc
 
 # The number of bpf(2), which the C library has no function for. All of these have 64 bits, and are little-endian.
@@ -93,6 +94,8 @@ def _open(opened: ExitStack, command: int, arguments: bytes) -> int:
     number = _SYSTEM_CALL.get(os.uname().machine)
     if number is None or sys.maxsize < 2**32:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if procfs.filters_system_calls():  # SystemCallFilter=@system-service of a unit would kill who tries
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     fd = checked(libc().syscall(number, command, ctypes.create_string_buffer(arguments, _ROOM), _ROOM))
     opened.callback(os.close, fd)
     return fd
