@@ -50,7 +50,7 @@ class PortWatch:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._began = now()
-        self._is_asked_for = host.acts_on_many  # of many that wait, each would be woken by every other one
+        self._may_be_told = not host.acts_on_many  # of many that wait, each would be woken by every other one
         self._listening: Listening | None = None
 
     def rest(self, answer: Answer, soon: float, deadline: float) -> tuple[list[int], float] | None:
@@ -60,15 +60,14 @@ class PortWatch:
         However seldom it is asked else, it is once more shortly before the deadline.
         """
         left = deadline - _LAST - now()
-        if not answer.nobody_listens or now() - self._began < _BY_THE_CLOCK or left <= 0:
+        is_early = now() - self._began < _BY_THE_CLOCK
+        if is_early or left <= 0 or not (answer.nobody_listens and self._may_be_told):
             return None
-        is_new = not self._is_asked_for
-        if is_new:
-            self._is_asked_for = True
-            self._listening = self._host.watch_listening()
         if self._listening is None:
-            return None
-        return ([], soon) if self._listening.heard() or is_new else ([self._listening.fd], min(_SELDOM, left))
+            self._listening = self._host.watch_listening()
+            self._may_be_told = self._listening is not None
+            return ([], soon) if self._may_be_told else None  # what began before that is asked about
+        return ([], soon) if self._listening.heard() else ([self._listening.fd], min(_SELDOM, left))
 
     def close(self) -> None:
         if self._listening is not None:
