@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
 
@@ -26,12 +25,12 @@ class Shortlist:
         self._pids = list(procfs.pids())
         self._reading = threading.Lock()  # so that none of what follows is read twice
 
-    def candidates(self, rules: Rules) -> Iterable[int]:
+    def candidates(self, rules: Rules) -> list[int]:
         """The processes that may satisfy the rules: for most services none or a few of thousands."""
         with self._reading:
             return self._candidates(rules)
 
-    def _candidates(self, rules: Rules) -> Iterable[int]:
+    def _candidates(self, rules: Rules) -> list[int]:
         if rules.words:
             return sorted(self._mentioning(rules.words))
         if rules.marker is not None:

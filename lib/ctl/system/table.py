@@ -6,7 +6,7 @@ import os
 import re
 import select
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Literal
 
@@ -43,7 +43,7 @@ def lineage() -> frozenset[int]:
     return frozenset({os.getpid(), *procfs.parents(os.getpid())})
 
 
-def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
+def scan(rules: Rules, candidates: Collection[int] | None = None) -> Scan:
     """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces.
 
     With `candidates` only those: it is known of the others that they do not satisfy the rules.
@@ -51,9 +51,9 @@ def scan(rules: Rules, candidates: Iterable[int] | None = None) -> Scan:
     matching: list[Handle] = []
     unknown: list[int] = []
     callers: set[int] = set()
-    never: frozenset[int] = frozenset()
+    is_anybody = candidates is None or bool(candidates)
+    never = lineage() | {1} if is_anybody else frozenset[int]()
     for pid in worth_a_look(rules) if candidates is None else candidates:
-        never = never or lineage() | {1}
         if pid in never:
             continue
         try:
