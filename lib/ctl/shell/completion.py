@@ -87,11 +87,7 @@ def _shown(word: Word, typed: str, shell: str) -> str:
 
 def _verbs(shell: str) -> list[Word]:
     """What each verb does takes importing them all, and bash has no place to show it."""
-    if shell == "bash":
-        return [Word(verb) for verb in VERBS]
-    from ctl.shell.parser import command_of
-
-    return [Word(verb, _first_sentence(command_of(find(verb)).__doc__)) for verb in VERBS]
+    return [Word(verb, "" if shell == "bash" else _first_sentence(find(verb).__doc__)) for verb in VERBS]
 
 
 def _words_of(before: list[str], current: str, verb: str) -> list[Word]:

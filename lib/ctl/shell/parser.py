@@ -54,7 +54,7 @@ def command_of(verb: Verb | Callable[..., int]) -> Callable[..., int]:
     own = inspect.signature(verb.function, eval_str=True, locals=vars(options))
     shared = inspect.signature(_shared, eval_str=True)
     parameters = [*list(own.parameters.values())[1:], *shared.parameters.values()]
-    command.__doc__ = verb.function.__doc__
+    command.__doc__ = verb.__doc__
     command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -34,6 +34,7 @@ class Verb:
     def __init__(self, function: Callable[..., int]) -> None:
         self.function = function
         self.name = function.__name__
+        self.__doc__ = function.__doc__
 
     def run(
         self,
@@ -60,7 +61,7 @@ class Verb:
     def understands(self, words: Sequence[str]) -> dict[str, Any] | None:
         """What `run` is to be given for these words, where they are but targets and flags; None for all else.
 
-        That is how most calls are written, and reading them so takes half the time of any parser: theirs is to import.
+        That is how most calls are written, and importing a parser would take longer than most of them do.
         """
         code = self.function.__code__
         parameters = code.co_varnames[1 : code.co_argcount]
