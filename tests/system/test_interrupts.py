@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -370,17 +369,15 @@ def test_run_hands_term_to_the_service(sandbox: Sandbox) -> None:
 # -- at any moment
 
 
-def test_interrupted_at_any_system_call_of_a_start(sandbox: Sandbox) -> None:
-    """Also while its modules are imported: it either never happened, or it is done, or it was undone; never a trace.
-
-    What differs between INT and TERM comes once: each is sent at every second of the calls.
-    """
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_at_any_system_call_of_a_start(sandbox: Sandbox, number: signal.Signals) -> None:
+    """Also while its modules are imported: it either never happened, or it is done, or it was undone; never a trace."""
     requires_strace()
     sandbox.service("web", "polite", ready={"settle": 0.05})
     every = since(calls(sandbox, "start", "web"), "/lib/ctl/shell/")
     sandbox.ctl("kill", "web").expect(0)
     chosen = every[1 :: len(every) // 12] + [call for call in every if call.name in {"vfork", "rename", "write"}]
-    for call, number in zip(chosen, cycle((signal.SIGINT, signal.SIGTERM)), strict=False):
+    for call in chosen:
         inject = f"--inject={call.name}:signal={number.name}:when={call.nth}"
         result = sandbox.ctl("start", "web", "--json", prefix=["strace", "-o", "/dev/null", inject])
         assert "Traceback" not in result.stderr, f"at {call}: {result}"
