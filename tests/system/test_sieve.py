@@ -17,6 +17,7 @@ from ctl.system.sieve import worth_a_look
 from support.reaper import Process
 from support.requires import requires_root
 from support.sandbox import PLAIN_UID, Sandbox
+from support.strace import calls
 
 RUN_DIR = "/run/of-the-sieve"
 MARK = {"CTL_TARGET": "web", "CTL_RUN_DIR": RUN_DIR}
@@ -117,6 +118,27 @@ def test_of_all_processes_of_this_host_none_is_dropped_that_could_be_it(sandbox:
             assert rules.verdict(ProcessLook(pid)) == NO, pid
         except Gone:
             continue
+
+
+CHEAPER: dict[str, dict[str, object]] = {"user": {"user": PLAIN_UID + 1}, "executable": {"executable": "/nobody"}}
+
+
+@pytest.mark.parametrize("rule", [None, *CHEAPER])
+def test_arguments_are_read_of_those_alone_whom_no_cheaper_rule_excludes(sandbox: Sandbox, rule: str | None) -> None:
+    requires_root()
+    pid = worded(sandbox).pid
+    sandbox.define("web", {"match": {"cmdline": "words-of-nobody", **(CHEAPER[rule] if rule else {})}})
+    read = [call for call in calls(sandbox, "status", "web") if f'{pid}/cmdline"' in call.line]
+    assert len(read) == (0 if rule else 1)
+
+
+def test_whose_executable_is_a_secret_is_excluded_by_his_arguments(plain_sandbox: Sandbox) -> None:
+    pid = plain_sandbox.reaper.start([*plain_sandbox.programs("recorder", "-"), WORDS], user=0).pid
+    plain_sandbox.define("web", {"match": {"cmdline": "words-of-nobody", "executable": "/nobody"}})
+    traced = [call.line for call in calls(plain_sandbox, "status", "web")]
+    assert any(f'"{pid}/exe"' in line and "EACCES" in line for line in traced)
+    assert any(f'"{pid}/cmdline"' in line for line in traced)
+    assert not any(f"/proc/{pid}/" in line for line in traced), "it came through the sieve"
 
 
 def test_a_process_directory_belongs_to_its_user_although_what_is_in_there_is_roots(sandbox: Sandbox) -> None:

@@ -57,7 +57,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.literal, (self.java_main or "").encode(), key=len)
 
     def verdict(self, look: Look) -> Verdict:
-        """Whether the process satisfies every rule. The cheapest rule is asked first, and the first no ends it."""
+        """Whether the process satisfies every rule. The first no ends it."""
         return all_of(self.each(look, short=True).values())
 
     def each(self, look: Look, *, short: bool = False) -> dict[str, Verdict]:
