@@ -86,6 +86,14 @@ def test_every_instance_that_is_known_in_any_way(sandbox: Sandbox) -> None:
     assert sandbox.ctl("status", "worker@", "--json").json["results"] == []
 
 
+def test_what_fits_a_template_and_names_no_instance_is_none(sandbox: Sandbox) -> None:
+    word = f"{sandbox.reaper.mark}-optional"
+    sandbox.define("worker@", {"match": {"cmdline": f"{word}( --id {{instance}})?$"}})
+    for arguments in ((word,), (word, "--id", "1")):
+        sandbox.reaper.start(sandbox.programs("recorder", "-", *arguments))
+    assert list(sandbox.ctl("status", "worker@", "--json").by_target) == ["worker@1"]
+
+
 # -- at a terminal
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctl.model.match import Marker, Rules, glob, java_main, necessary_literal
+from ctl.model.match import Marker, Rules, glob, java_main, necessary_literals
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 
 MARKER = Marker(target="web", run_dir="/run/ctl")
@@ -173,28 +173,30 @@ def test_java_main_of_an_argv_with_blanks_and_empty_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "literal"),
+    ("pattern", "literals"),
     [
-        (r"org\.apache\.kyuubi\.Server", b"org.apache.kyuubi.Server"),
-        ("^/opt/web/run --id=1$", b"/opt/web/run"),  # a blank may stand for the end of an argument
-        (r"--name=web(?![\w.])", b"--name=web"),
-        (r"(?<!\w)web(?!\w)", b"web"),
-        ("(kyuubi)+ .*server", b"kyuubi"),
-        ("a?bc*d", b"b"),
-        ("gateway|engine", b""),
-        ("(gateway|engine)-main", b"-main"),
-        ("(?i)server", b""),
-        ("(?i:server) x", b"x"),
-        ("(?:server)?x", b"x"),
-        ("(server){0,3}x", b"x"),
-        ("[a-z]+", b""),
-        ("caf\u00e9 x", b"caf"),
-        (r"a\\b", b"a"),
-        ("(?=server)s", b"s"),
+        (r"org\.apache\.kyuubi\.Server", "org.apache.kyuubi.Server"),
+        ("com.example.orders.Server", "example orders Server com"),
+        ("^/opt/web/run --id=1$", "/opt/web/run --id=1"),  # a blank may stand for the end of an argument
+        (r"--name=web(?![\w.])", "--name=web"),
+        (r"(?<!\w)web(?!\w)", "web"),
+        ("(kyuubi)+ .*server", "kyuubi server"),
+        ("web.*webserver", "webserver"),
+        ("a?bc*d", "b d"),
+        ("gateway|engine", ""),
+        ("(gateway|engine)-main", "-main"),
+        ("(?i)server", ""),
+        ("(?i:server) x", "x"),
+        ("(?:server)?x", "x"),
+        ("(server){0,3}x", "x"),
+        ("[a-z]+", ""),
+        ("caf\u00e9 x", "caf x"),
+        (r"a\\b", "a b"),
+        ("(?=server)s", "s"),
     ],
 )
-def test_necessary_literal(pattern: str, literal: bytes) -> None:
-    assert necessary_literal(re.compile(pattern)) == literal
+def test_necessary_literals(pattern: str, literals: str) -> None:
+    assert necessary_literals(re.compile(pattern)) == tuple(literals.encode().split())
 
 
 def patterns(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -216,8 +218,8 @@ WRITTEN = st.recursive(
 
 @settings(deadline=None, database=None, max_examples=300)
 @given(pattern=WRITTEN, line=st.text(alphabet="abA. ", max_size=12))
-def test_whatever_a_pattern_matches_holds_its_literal(pattern: str, line: str) -> None:
+def test_whatever_a_pattern_matches_holds_its_literals(pattern: str, line: str) -> None:
     """Else a running service would not be found."""
     compiled = re.compile(pattern)
     if compiled.search(line):
-        assert necessary_literal(compiled).decode() in line
+        assert all(literal.decode() in line for literal in necessary_literals(compiled))

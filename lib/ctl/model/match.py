@@ -46,15 +46,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     uid: int | None = None
     cmdline: re.Pattern[str] | None = None
-    literal: bytes = b""  # what every command line that satisfies `cmdline` holds
+    literals: tuple[bytes, ...] = ()  # what every command line that satisfies `cmdline` holds
     executable: re.Pattern[str] | None = None
     java_main: str | None = None
     marker: Marker | None = None
 
     @property
-    def words(self) -> bytes:
-        """What the arguments of everybody who satisfies the rules hold, b"" where none can be told."""
-        return max(self.literal, (self.java_main or "").encode(), key=len)
+    def words(self) -> tuple[bytes, ...]:
+        """What the arguments of everybody who satisfies the rules hold, the longest first."""
+        main = (self.java_main,) if self.java_main else ()
+        return _longest_first([*self.literals, *(name.encode() for name in main)])
 
     def verdict(self, look: Look) -> Verdict:
         """Whether the process satisfies every rule. The first no ends it."""
@@ -87,7 +88,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def _cmdline(self, look: Look) -> bool | None | EllipsisType:
         if self.cmdline is None:
             return ...
-        if not look.mentions(self.literal):
+        if not all(map(look.mentions, self.literals)):
             return False
         line = look.command_line
         return None if line is None else self.cmdline.search(line) is not None
@@ -153,15 +154,15 @@ def java_main(argv: Sequence[str]) -> str | None:
     return None
 
 
-def necessary_literal(pattern: re.Pattern[str]) -> bytes:
-    """The longest run of plain characters that every match of `pattern` holds, b"" where none can be told.
+def necessary_literals(pattern: re.Pattern[str]) -> tuple[bytes, ...]:
+    """The runs of plain characters that every match of `pattern` holds, the longest first.
 
-    Looking for it in the raw bytes spares nearly every process the decoding and the regex.
+    Looking for them in the raw bytes spares nearly every process the decoding and the regex.
     """
     from re import _parser  # type: ignore[attr-defined]  # re has no public way to look into a pattern
 
     if pattern.flags & re.IGNORECASE:
-        return b""
+        return ()
     runs = [""]
 
     def walk(items: Iterable[tuple[object, Any]]) -> None:
@@ -177,7 +178,16 @@ def necessary_literal(pattern: re.Pattern[str]) -> bytes:
                 runs.append("")
 
     walk(_parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE))
-    return max(runs, key=len).encode()
+    return _longest_first(run.encode() for run in runs if run)
+
+
+def _longest_first(texts: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Without those that are part of another, and so tell nothing more."""
+    kept: list[bytes] = []
+    for text in sorted(texts, key=len, reverse=True):
+        if not any(text in longer for longer in kept):
+            kept.append(text)
+    return tuple(kept)
 
 
 def _always_matched(operator: str, value: Any) -> Iterable[tuple[object, Any]] | None:

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from ctl.model import schedule as schedules
-from ctl.model.match import Marker, Rules, glob, necessary_literal
+from ctl.model.match import Marker, Rules, glob, necessary_literals
 from ctl.model.schedule import Schedule
 from ctl.model.target import Target
 
@@ -158,7 +158,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return Rules(
             uid=uid if self.match.user is not None else None,
             cmdline=self.cmdline,
-            literal=necessary_literal(self.cmdline) if self.cmdline else b"",
+            literals=necessary_literals(self.cmdline) if self.cmdline else (),
             java_main=self.match.java_main,
             executable=glob(self.match.executable) if self.match.executable else None,
         )

@@ -5,14 +5,22 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import accumulate
+from typing import Final, TypeVar
 
 from ctl.model.match import Marker, Rules
 from ctl.system import procfs
 from ctl.system.procfs import Gone
+from ctl.system.sieve import worth_a_look
 
-_BETWEEN = b"\0"  # no rule's literal holds it
+_BY_A_LOOK_OF_ITS_OWN: Final = 3  # questions: to read everybody's words for all that follow takes as long as four
+_FEW: Final = 16  # who are left are judged as quickly as they are looked up by one more rule
+_MOST_WORDS: Final = 400_000  # that differ, 250 bytes each in memory
+_BETWEEN_WORDS: Final = bytes.maketrans(b"\0:,;", b"    ")  # with the blanks of bytes.split()
+
+T = TypeVar("T")
 
 
 class Shortlist:
@@ -22,57 +30,99 @@ class Shortlist:
     """
 
     def __init__(self, _before: Shortlist | None = None, _thoroughly: bool = True) -> None:
-        self._pids = list(procfs.pids())
+        self._asked = 0
+        self._by_word: dict[bytes, frozenset[int]] = {}
         self._reading = threading.Lock()  # so that none of what follows is read twice
 
     def candidates(self, rules: Rules) -> list[int]:
         """The processes that may satisfy the rules: for most services none or a few of thousands."""
         with self._reading:
-            return self._candidates(rules)
+            self._asked += 1
+            return list(worth_a_look(rules)) if self._asked <= _BY_A_LOOK_OF_ITS_OWN else self._candidates(rules)
 
     def _candidates(self, rules: Rules) -> list[int]:
-        if rules.words:
-            return sorted(self._mentioning(rules.words))
-        if rules.marker is not None:
-            return sorted({*self._markers.get(rules.marker, ()), *self._markers.get(None, ())})
-        return self._pids
-
-    def _mentioning(self, literal: bytes) -> set[int]:
-        pids, starts, text, unreadable = self._command_lines
-        found = set(unreadable)
-        at = text.find(literal)
-        while at >= 0:
-            index = bisect_right(starts, at) - 1
-            found.add(pids[index])
-            if index + 1 == len(starts):
+        left: frozenset[int] | None = None
+        for found in self._found(rules):
+            left = found if left is None else left & found
+            if len(left) <= _FEW:
                 break
-            at = text.find(literal, starts[index + 1])
-        return found
+        return self._pids if left is None else sorted(left)
+
+    def _found(self, rules: Rules) -> Iterator[frozenset[int]]:
+        """Who may satisfy each single rule. Only what is asked for is read."""
+        if words := [word for text in rules.words for word in _words(text)]:
+            yield frozenset.intersection(*map(self._mentioning, words))
+        if (marker := rules.marker) is not None:
+            yield _union(self._markers, lambda carried: carried == marker)
+        if (executable := rules.executable) is not None:
+            yield _union(self._executables, lambda path: executable.match(path) is not None)
+        if (uid := rules.uid) is not None:
+            yield _union(self._owners, lambda owner: owner == uid)
+
+    def _mentioning(self, text: bytes) -> frozenset[int]:
+        """Whose arguments hold it, within a word."""
+        if text not in self._by_word:
+            pids, starts, words, always = self._arguments
+            found = set(always)
+            at = words.find(text)
+            while at >= 0:
+                index = bisect_right(starts, at) - 1
+                found.update(pids[index])
+                at = words.find(text, starts[index + 1]) if index + 1 < len(starts) else -1
+            self._by_word[text] = frozenset(found)
+        return self._by_word[text]
 
     @cached_property
-    def _command_lines(self) -> tuple[list[int], list[int], bytes, list[int]]:
-        """The pids, where the arguments of each begin in the text of all, that text, and whose could not be read."""
-        said: dict[int, bytes] = {}
-        unreadable: list[int] = []
+    def _pids(self) -> list[int]:
+        return list(procfs.pids())
+
+    @cached_property
+    def _arguments(self) -> tuple[list[list[int]], list[int], bytes, list[int]]:
+        """Who holds each word, where each begins in the text of all, that text; and who may hold any word.
+
+        Thousands of processes say mostly the same, such as one class path: there are far fewer words than text.
+        """
+        holders: dict[bytes, list[int]] = defaultdict(list)
+        always: list[int] = []
         for pid in self._pids:
             try:
                 raw = procfs.read_raw_arguments(pid)
             except Gone:
                 continue
-            if raw is None:
-                unreadable.append(pid)
+            if raw is None or len(holders) > _MOST_WORDS:
+                always.append(pid)
             else:
-                said[pid] = raw
-        starts = list(accumulate((len(raw) + len(_BETWEEN) for raw in said.values()), initial=0))[: len(said)]
-        return list(said), starts, _BETWEEN.join(said.values()), unreadable
+                for word in set(_words(raw)):
+                    holders[word].append(pid)
+        starts = list(accumulate((len(word) + 1 for word in holders), initial=0))[:-1]
+        return list(holders.values()), starts, b" ".join(holders), always
 
     @cached_property
     def _markers(self) -> dict[Marker | None, list[int]]:
-        """Who carries which marker; None: whose environment could not be read."""
-        carried: dict[Marker | None, list[int]] = defaultdict(list)
+        return self._each(procfs.read_marker)
+
+    @cached_property
+    def _executables(self) -> dict[str | None, list[int]]:
+        return self._each(procfs.read_executable)
+
+    @cached_property
+    def _owners(self) -> dict[int | None, list[int]]:
+        return self._each(procfs.read_owner)
+
+    def _each(self, read: Callable[[int], T | None]) -> dict[T | None, list[int]]:
+        """Who shows which value; None: of whom it could not be read."""
+        shown: dict[T | None, list[int]] = defaultdict(list)
         for pid in self._pids:
             try:
-                carried[procfs.read_marker(pid)].append(pid)
+                shown[read(pid)].append(pid)
             except Gone:
                 continue
-        return carried
+        return shown
+
+
+def _words(text: bytes) -> list[bytes]:
+    return text.translate(_BETWEEN_WORDS).split()
+
+
+def _union(shown: dict[T | None, list[int]], fits: Callable[[T], bool]) -> frozenset[int]:
+    return frozenset(pid for value, pids in shown.items() if value is None or fits(value) for pid in pids)

@@ -63,14 +63,16 @@ def _questions(rules: Rules) -> Iterator[_Excludes]:
     if rules.words:
         yield _lacks(rules.words, "cmdline")
     if rules.marker is not None:
-        yield _lacks(f"CTL_TARGET={rules.marker.target}".encode(), "environ")
+        yield _lacks((f"CTL_TARGET={rules.marker.target}".encode(),), "environ")
 
 
 def _is_not_of(uid: int) -> _Excludes:
     return lambda name, proc: os.stat(name, dir_fd=proc).st_uid != uid
 
 
-def _lacks(text: bytes, file: str) -> _Excludes:
+def _lacks(texts: tuple[bytes, ...], file: str) -> _Excludes:
+    longest, *others = texts
+
     def excludes(name: str, proc: int) -> bool:
         fd = os.open(f"{name}/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         try:
@@ -79,7 +81,7 @@ def _lacks(text: bytes, file: str) -> _Excludes:
             os.close(fd)
         if not raw:
             raise ProcessLookupError
-        return text not in raw and len(raw) < _CHUNK
+        return (longest not in raw or any(text not in raw for text in others)) and len(raw) < _CHUNK
 
     return excludes
 

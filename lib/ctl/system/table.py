@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ctl.model.match import Rules
+from ctl.model.match import Rules, necessary_literals
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
 from ctl.system.gate import is_gated
@@ -120,6 +120,7 @@ def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> s
     A claim is no proof: each is still to be located.
     """
     claimed: set[str] = set()
+    told_by_argv = {name: (regex, necessary_literals(regex)) for name, regex in patterns.items() if regex is not None}
     never = lineage() | {1}
     for pid in procfs.pids():
         if pid in never:
@@ -129,13 +130,12 @@ def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> s
             marker = look.marker
             if marker is not None and marker.run_dir == run_dir and marker.target.partition("@")[0] in patterns:
                 claimed.add(marker.target)
-            line = look.command_line
+            for template, (pattern, literals) in told_by_argv.items():
+                found = pattern.search(look.command_line or "") if all(map(look.mentions, literals)) else None
+                if found is not None and found["instance"]:  # a pattern may match without it
+                    claimed.add(f"{template}@{found['instance']}")
         except Gone:
             continue
-        for template, pattern in patterns.items():
-            found = pattern.search(line) if pattern is not None and line else None
-            if found is not None:
-                claimed.add(f"{template}@{found['instance']}")
     return {target for target in claimed if "@" in target}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -35,7 +36,11 @@ def instances(host: Host, templates: Iterable[str]) -> list[Target]:
 
     Raises CtlError (bad_config).
     """
-    patterns = {template: host.config.instance_pattern(template) for template in templates}
+    return _instances(host, {template: host.config.instance_pattern(template) for template in templates})
+
+
+def _instances(host: Host, patterns: Mapping[str, re.Pattern[str] | None]) -> list[Target]:
+    """`instances` of the templates whose command lines these patterns find."""
     recorded = {name for name in host.records.names() if name.partition("@")[0] in patterns and "@" in name}
     claimed = table.instances(patterns, host.marked_run_dir) - recorded if patterns else set()
     host.prepare_to_look_at(len(claimed))
@@ -45,14 +50,14 @@ def instances(host: Host, templates: Iterable[str]) -> list[Target]:
 
 def every_target(host: Host) -> tuple[list[Target], dict[str, CtlError]]:
     """Every plain service and every known instance, and which templates cannot be used. Raises CtlError."""
-    targets = [Target(name) for name in host.config.service_names()]
+    patterns: dict[str, re.Pattern[str] | None] = {}
     unusable: dict[str, CtlError] = {}
     for template in host.config.templates():
         try:
-            targets += instances(host, [template])
+            patterns[template] = host.config.instance_pattern(template)
         except CtlError as error:
             unusable[f"{template}@"] = error
-    return targets, unusable
+    return [*map(Target, host.config.service_names()), *_instances(host, patterns)], unusable
 
 
 def at_work(host: Host) -> AtWork:
