@@ -33,6 +33,7 @@ OF_USER = r"service\.id=svc-00040"
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 BY_CMDLINE = "status by match.cmdline"
 GATEWAY = "org.example.gateway.Server"
+MANY = 100
 PATIENCE = 900.0  # seconds, for all of it
 
 
@@ -71,6 +72,7 @@ def in_namespace(sandbox: Sandbox, group: str, pairs: int, processes: int) -> Re
     _by_what_ctl_left(shop, aim)
     _by_executable(shop)
     _narrowed(shop)
+    _many(shop)
     _nobody(shop, aim)
     _kill(shop)
     return shop.report
@@ -147,6 +149,14 @@ def _narrowed(shop: Workshop) -> None:
         shop.sandbox.define(f"{name}-wide", {"match": {"cmdline": match["cmdline"]}})
         own, wide = Command(shop.ctl("status", name)), Command(shop.ctl("status", f"{name}-wide"))
         shop.compare(f"{BY_CMDLINE} and {rule}", own, "ctl, without that rule", wide, aim=1.0, peer=False)
+
+
+def _many(shop: Workshop) -> None:
+    """Services that nobody has started with ctl, and of which each argv has its own part; pgrep asks about one."""
+    shop.sandbox.define("worker@", {"match": {"cmdline": r"service\.id=svc-{instance}"}})
+    own = Command(shop.ctl("status", "--quiet", *(f"worker@{number:05}" for number in range(1, MANY + 1))))
+    pgrep = Command(("pgrep", "-f", r"service\.id=svc-00001"))
+    shop.compare(f"status of {MANY} by match.cmdline", own, "pgrep -f, for one of them", pgrep, peer=False)
 
 
 def _nobody(shop: Workshop, aim: float | None) -> None:

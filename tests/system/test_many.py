@@ -68,6 +68,23 @@ def test_a_look_that_fails_fails_for_who_looked_and_the_next_one_looks_again() -
     assert shared.get() == 7
 
 
+def test_the_longer_a_look_takes_the_longer_the_others_go_first() -> None:
+    """Else a host with thousands of processes would be looked at again and again, and the others come to nothing."""
+    at_once, looking = Shared(lambda _before, _thoroughly: 1), threading.Event()
+    takes_long = Shared(lambda _before, _thoroughly: not looking.wait(0.1))
+    assert at_once.get() == takes_long.get() == 1
+    assert takes_long._patience > 3 * at_once._patience
+
+
+def test_the_next_shortlist_has_read_what_the_one_before_was_asked_for(sandbox: Sandbox) -> None:
+    """So that this is part of the look, and of how long it takes."""
+    first = Shortlist.after(None, True)
+    first.candidates(Rules(marker=Marker("web", str(sandbox.run_dir))))
+    second = Shortlist.after(first, True)
+    assert {"_pids", "_markers"} <= vars(second).keys()
+    assert "_arguments" not in vars(second)
+
+
 @pytest.mark.parametrize(
     "pattern", [r"recorder\.py - web --id 1$", r"web", r"--id (1|10)", r"(?i)RECORDER", r"nowhere to be seen"]
 )
@@ -77,7 +94,7 @@ def test_the_shortlist_leaves_out_nobody_who_matches(sandbox: Sandbox, reaper: R
     cmdline = re.compile(pattern)
     rules = Rules(cmdline=cmdline, literals=necessary_literals(cmdline))
     # Of what other tests run, somebody may have come or gone between the two.
-    assert ours & _pids(table.scan(rules, _shortlisted(rules))) == ours & _pids(table.scan(rules))
+    assert ours & _pids(table.scan(rules, Shortlist().candidates(rules))) == ours & _pids(table.scan(rules))
 
 
 def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reaper: Reaper) -> None:
@@ -91,7 +108,7 @@ def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reape
     main = reaper.start([str(java), "-cp", "x.jar", "org.example.Main"])
     reaper.start([str(java), "-cp", "org.example.Main", "org.example.Other"])
     for rules, process in ((Rules(marker=marker), marked), (Rules(java_main="org.example.Main"), main)):
-        assert _pids(table.scan(rules, _shortlisted(rules))) == {process.pid}
+        assert _pids(table.scan(rules, Shortlist().candidates(rules))) == {process.pid}
 
 
 def test_a_reading_knows_who_carries_what_and_who_has_come(sandbox: Sandbox, reaper: Reaper) -> None:
@@ -167,12 +184,6 @@ def test_a_service_may_have_more_processes_than_ctl_is_allowed_descriptors(sandb
     assert len({sent["pid"] for sent in acted.one["signals"]}) == 81
 
 
-def _shortlisted(rules: Rules) -> list[int]:
-    """As the service that is asked about after many others has it."""
-    shortlist = Shortlist()
-    return [shortlist.candidates(rules) for _ in range(10)][-1]
-
-
 def _pids(scan: table.Scan) -> set[int]:
     try:
         return {handle.pid for handle in scan.matching}
@@ -182,13 +193,12 @@ def _pids(scan: table.Scan) -> set[int]:
 
 
 @pytest.mark.parametrize(("patience", "order"), [(60.0, "GREAT SOME NONE"), (0.0, "GREAT NONE SOME")])
-def test_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch, patience: float, order: str) -> None:
+def test_whose_turn_it_is(patience: float, order: str) -> None:
     """Who is in no hurry comes after all others, but does not wait for ever."""
-    monkeypatch.setattr(turns, "_PATIENCE", patience)
     all_turns, served = turns._Turns(), list[str]()
 
     def serve(hurry: turns.Hurry) -> None:
-        turn = all_turns.take(hurry)
+        turn = all_turns.take(hurry, patience)
         served.append(hurry.name)
         all_turns.give_back(turn)
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str, str], None]  # told (target, one line)
 
-
+# So many looks at the process table, each for one service, are made as quickly as the one reading for any number.
+_LOOKS_FOR_ONE = 3
 _UNLOCKED = "cannot lock the service: its run directory is full or read-only; make room there, or mount it writable"
 
 
@@ -75,7 +76,9 @@ class Host:
         self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
+        self.acts_on_many = False  # whether several targets are acted on side by side
         self._shortlist: Callable[[], Shortlist] | None = None
+        self._looks_for_one = 0  # that are made before the shortlist is
         self._run_dir_of_many: str | None = None  # looked up only once where many targets are acted on
 
     def pause_of(self, service: Service, main: Handle) -> Pause | None:
@@ -125,11 +128,6 @@ class Host:
             return None
 
     @property
-    def acts_on_many(self) -> bool:
-        """Whether several targets are acted on side by side."""
-        return self._shortlist is not None
-
-    @property
     def unit(self) -> Unit | None:
         """The systemd unit that has this ctl stop or reload it; None where ctl is called in any other way."""
         if variable("SERVICE_RESULT") is None and variable("MAINPID") is None:
@@ -150,25 +148,33 @@ class Host:
 
         Once for all who ask meanwhile, that is: whoever asks later is answered by a later reading.
         """
-        self._shortlist = None
+        self.acts_on_many = targets > 1
+        self._shortlist, self._looks_for_one = None, 0
         if targets > 1:
+            descriptors.prepare_for(targets)
+        if targets > _LOOKS_FOR_ONE:
             from ctl.system.sharing import Shared
             from ctl.system.shortlist import Shortlist
 
-            descriptors.prepare_for(targets)
-            self._shortlist = Shared(Shortlist).get
+            self._shortlist = Shared(Shortlist.after).get
 
     def prepare_to_look_at(self, targets: int) -> None:
-        """Have so many targets looked at, and none acted on: all are told of by one reading of the process table."""
+        """Have so many targets looked at, and none acted on: all are told of by one reading of the process table.
+
+        For most there is a record, and nothing to ask: there is no such reading for the few that do.
+        """
         self.prepare_for(targets)
-        if targets > 1:
+        if targets > _LOOKS_FOR_ONE:
             from ctl.system.shortlist import Shortlist
 
-            self._shortlist = cache(Shortlist)
+            self._shortlist, self._looks_for_one = cache(Shortlist), _LOOKS_FOR_ONE
 
     def scan(self, rules: Rules) -> table.Scan:
         """Who satisfies these rules now."""
-        return table.scan(rules, None if self._shortlist is None else self._shortlist().candidates(rules))
+        if self._shortlist is not None and self._looks_for_one == 0:
+            return table.scan(rules, self._shortlist().candidates(rules))
+        self._looks_for_one = max(0, self._looks_for_one - 1)
+        return table.scan(rules)
 
     def note(
         self,

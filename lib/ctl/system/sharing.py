@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ctl.system.turns import Hurry, let_others
 
 T = TypeVar("T")
+_PATIENCE: Final = 0.1  # seconds, at the least
+_OTHERS: Final = 4  # times as long as the last look
 
 
 class Shared(Generic[T]):
@@ -25,6 +28,7 @@ class Shared(Generic[T]):
         self._done = 0
         self._looking = False
         self._thoroughly = False
+        self._patience = _PATIENCE
         self._seen: T | None = None
 
     def get(self, *, thorough: bool = True) -> T:
@@ -32,8 +36,9 @@ class Shared(Generic[T]):
             self._thoroughly = self._thoroughly or thorough
             wanted = self._begun + 1
         while True:
-            # One look for all who are going to ask: it begins when nobody has anything else to do.
-            with let_others(Hurry.NONE), self._changed:
+            # One look for all who are going to ask: it begins when nobody has anything else to do, or when the others
+            # have had four times as long as it takes. So no more than a fifth of the time goes to looks.
+            with let_others(Hurry.NONE, self._patience), self._changed:
                 while self._done < wanted and self._looking:
                     self._changed.wait()
             with self._changed:
@@ -50,10 +55,12 @@ class Shared(Generic[T]):
         thoroughly, self._thoroughly = self._thoroughly, False
         self._changed.release()
         seen = None
+        began = time.monotonic()
         try:
             seen = self._look(self._seen, thoroughly)
         finally:
             self._changed.acquire()
+            self._patience = max(_PATIENCE, _OTHERS * (time.monotonic() - began))
             self._looking = False
             self._changed.notify_all()
         self._seen, self._done = seen, self._begun

@@ -13,11 +13,10 @@ from typing import Final, TypeVar
 from ctl.model.match import Marker, Rules
 from ctl.system import procfs
 from ctl.system.procfs import Gone
-from ctl.system.sieve import worth_a_look
 
-_BY_A_LOOK_OF_ITS_OWN: Final = 3  # questions: to read everybody's words for all that follow takes as long as four
 _FEW: Final = 16  # who are left are judged as quickly as they are looked up by one more rule
 _MOST_WORDS: Final = 400_000  # that differ, 250 bytes each in memory
+_READ_ONCE: Final = frozenset(("_pids", "_arguments", "_markers", "_executables", "_owners"))
 _BETWEEN_WORDS: Final = bytes.maketrans(b"\0:,;", b"    ")  # with the blanks of bytes.split()
 
 T = TypeVar("T")
@@ -29,16 +28,22 @@ class Shortlist:
     Whoever it leaves out does not satisfy the rules; the others are still to be judged.
     """
 
-    def __init__(self, _before: Shortlist | None = None, _thoroughly: bool = True) -> None:
-        self._asked = 0
+    def __init__(self) -> None:
         self._by_word: dict[bytes, frozenset[int]] = {}
         self._reading = threading.Lock()  # so that none of what follows is read twice
+
+    @classmethod
+    def after(cls, before: Shortlist | None, _thoroughly: bool) -> Shortlist:
+        """A new one, in which that is read already which the one `before` was asked for."""
+        made = cls()
+        for name in _READ_ONCE & (vars(before) if before is not None else {}).keys():
+            getattr(made, name)
+        return made
 
     def candidates(self, rules: Rules) -> list[int]:
         """The processes that may satisfy the rules: for most services none or a few of thousands."""
         with self._reading:
-            self._asked += 1
-            return list(worth_a_look(rules)) if self._asked <= _BY_A_LOOK_OF_ITS_OWN else self._candidates(rules)
+            return self._candidates(rules)
 
     def _candidates(self, rules: Rules) -> list[int]:
         left: frozenset[int] | None = None

@@ -15,7 +15,6 @@ from enum import Enum
 from typing import Final, TypeVar
 
 R = TypeVar("R")
-_PATIENCE: Final = 0.1  # seconds
 _HANGS_AFTER: Final = 1.0  # seconds
 
 
@@ -30,8 +29,8 @@ class Hurry(Enum):
 class _Turn:
     """One thread's turn, or its place in the queue for one."""
 
-    def __init__(self) -> None:
-        self.asked_at = time.monotonic()
+    def __init__(self, patience: float) -> None:
+        self.due_at = time.monotonic() + patience
         self.to_come = threading.Lock()  # held until it has come; lighter than an Event
         self.to_come.acquire()
 
@@ -49,8 +48,8 @@ class _Turns:
         self._since = 0.0
         self._waiting: dict[Hurry, deque[_Turn]] = {hurry: deque() for hurry in Hurry}
 
-    def take(self, hurry: Hurry = Hurry.SOME) -> _Turn:
-        mine = _Turn()
+    def take(self, hurry: Hurry = Hurry.SOME, patience: float = 0.0) -> _Turn:
+        mine = _Turn(patience)
         with self._changing:
             self._waiting[hurry].append(mine)
             if self._whose is None:
@@ -68,7 +67,7 @@ class _Turns:
 
     def _next(self) -> None:
         great, some, none = self._waiting.values()
-        is_overdue = bool(none) and time.monotonic() - none[0].asked_at > _PATIENCE
+        is_overdue = bool(none) and time.monotonic() > none[0].due_at
         queue = great or (none if is_overdue else some or none)
         self._whose = queue.popleft() if queue else None
         self._since = time.monotonic()
@@ -91,8 +90,11 @@ def in_turn(function: Callable[[], R]) -> R:
 
 
 @contextmanager
-def let_others(hurry: Hurry = Hurry.SOME) -> Iterator[None]:
-    """Give the turn back for the block, in which this thread waits or the kernel works for it, and then take one."""
+def let_others(hurry: Hurry = Hurry.SOME, patience: float = 0.0) -> Iterator[None]:
+    """Give the turn back for the block, in which this thread waits or the kernel works for it, and then take one.
+
+    Without hurry, all others go first for so many seconds of `patience`.
+    """
     mine: _Turn | None = getattr(_of_thread, "turn", None)
     if mine is None:
         yield
@@ -102,4 +104,4 @@ def let_others(hurry: Hurry = Hurry.SOME) -> Iterator[None]:
     try:
         yield
     finally:
-        _of_thread.turn = _turns.take(hurry)
+        _of_thread.turn = _turns.take(hurry, patience)
