@@ -68,12 +68,12 @@ def in_namespace(sandbox: Sandbox, group: str, pairs: int, processes: int) -> Re
     shop = Workshop(group, sandbox, pairs)
     aim = AIMS.get(processes)
     _by_argv(shop, aim)
-    _against_others(shop)
+    _nobody(shop, aim)
     _by_what_ctl_left(shop, aim)
     _by_executable(shop)
     _narrowed(shop)
     _many(shop)
-    _nobody(shop, aim)
+    _against_others(shop)
     _kill(shop)
     return shop.report
 
@@ -95,19 +95,12 @@ def _by_argv(shop: Workshop, aim: float | None) -> None:
     shop.compare("status by match.cmdline and user", Command(shop.ctl("status", "user")), "pgrep -u -f", pgrep)
 
 
-def _against_others(shop: Workshop) -> None:
-    """The same question as people ask it without pgrep."""
-    own, pattern = Command(shop.ctl("status", "cmdline")), r"service\.id=svc-00042"
-    asked = (
-        "import psutil, sys\n"
-        "[p for p in psutil.process_iter(['cmdline']) if sys.argv[1] in ' '.join(p.info['cmdline'] or ())]"
-    )
-    for against, argv in (
-        ("pkill -0 -f", ("pkill", "-0", "-f", pattern)),
-        ("ps | grep", ("sh", "-c", 'ps -eo pid,args | grep -e "$0"', pattern)),
-        ("psutil", (str(PYTHON), "-c", asked, pattern.replace("\\", ""))),
-    ):
-        shop.compare(BY_CMDLINE, own, against, Command(argv))
+def _nobody(shop: Workshop, aim: float | None) -> None:
+    nobody = "an-id-that-nobody-has"
+    shop.sandbox.define("nobody", {"match": {"cmdline": nobody}})
+    pgrep = Command(("pgrep", "-f", nobody), exits=(1,))
+    shop.compare("status, not running", Command(shop.ctl("status", "nobody"), exits=(3,)), "pgrep -f", pgrep, aim=aim)
+    shop.compare("kill, not running", Command(shop.ctl("kill", "nobody")), "pgrep -f", pgrep, aim=aim)
 
 
 def _by_what_ctl_left(shop: Workshop, aim: float | None) -> None:
@@ -159,12 +152,19 @@ def _many(shop: Workshop) -> None:
     shop.compare(f"status of {MANY} by match.cmdline", own, "pgrep -f, for one of them", pgrep, peer=False)
 
 
-def _nobody(shop: Workshop, aim: float | None) -> None:
-    nobody = "an-id-that-nobody-has"
-    shop.sandbox.define("nobody", {"match": {"cmdline": nobody}})
-    pgrep = Command(("pgrep", "-f", nobody), exits=(1,))
-    shop.compare("status, not running", Command(shop.ctl("status", "nobody"), exits=(3,)), "pgrep -f", pgrep, aim=aim)
-    shop.compare("kill, not running", Command(shop.ctl("kill", "nobody")), "pgrep -f", pgrep, aim=aim)
+def _against_others(shop: Workshop) -> None:
+    """The same question as people ask it without pgrep."""
+    own, pattern = Command(shop.ctl("status", "cmdline")), r"service\.id=svc-00042"
+    asked = (
+        "import psutil, sys\n"
+        "[p for p in psutil.process_iter(['cmdline']) if sys.argv[1] in ' '.join(p.info['cmdline'] or ())]"
+    )
+    for against, argv in (
+        ("pkill -0 -f", ("pkill", "-0", "-f", pattern)),
+        ("ps | grep", ("sh", "-c", 'ps -eo pid,args | grep -e "$0"', pattern)),
+        ("psutil", (str(PYTHON), "-c", asked, pattern.replace("\\", ""))),
+    ):
+        shop.compare(BY_CMDLINE, own, against, Command(argv))
 
 
 def _kill(shop: Workshop) -> None:
