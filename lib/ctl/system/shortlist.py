@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate
 from typing import Final, TypeVar
@@ -57,12 +57,12 @@ class Shortlist:
         """Who may satisfy each single rule. Only what is asked for is read."""
         if words := [word for text in rules.words for word in _words(text)]:
             yield frozenset.intersection(*map(self._mentioning, words))
-        if (marker := rules.marker) is not None:
-            yield _union(self._markers, lambda carried: carried == marker)
-        if (executable := rules.executable) is not None:
-            yield _union(self._executables, lambda path: executable.match(path) is not None)
-        if (uid := rules.uid) is not None:
-            yield _union(self._owners, lambda owner: owner == uid)
+        if rules.marker is not None:
+            yield _who_shows([rules.marker], self._markers)
+        if rules.executable is not None:
+            yield _who_shows(filter(rules.executable.match, filter(None, self._executables)), self._executables)
+        if rules.uid is not None:
+            yield _who_shows([rules.uid], self._owners)
 
     def _mentioning(self, text: bytes) -> frozenset[int]:
         """Whose arguments hold it, within a word."""
@@ -129,5 +129,6 @@ def _words(text: bytes) -> list[bytes]:
     return text.translate(_BETWEEN_WORDS).split()
 
 
-def _union(shown: dict[T | None, list[int]], fits: Callable[[T], bool]) -> frozenset[int]:
-    return frozenset(pid for value, pids in shown.items() if value is None or fits(value) for pid in pids)
+def _who_shows(values: Iterable[T], shown: Mapping[T | None, list[int]]) -> frozenset[int]:
+    """Who shows one of these, and who may: of whom it could not be read."""
+    return frozenset(pid for value in (*values, None) for pid in shown.get(value, ()))
