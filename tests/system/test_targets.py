@@ -11,6 +11,7 @@ from support import proc
 from support.bystander import assert_untouched
 from support.pty import Terminal
 from support.sandbox import CTL, Sandbox
+from support.strace import calls
 from support.waiting import wait_line
 
 IDS = ["1", "10", "1x", "11"]
@@ -92,6 +93,14 @@ def test_what_fits_a_template_and_names_no_instance_is_none(sandbox: Sandbox) ->
     for arguments in ((word,), (word, "--id", "1")):
         sandbox.reaper.start(sandbox.programs("recorder", "-", *arguments))
     assert list(sandbox.ctl("status", "worker@", "--json").by_target) == ["worker@1"]
+
+
+def test_the_instances_of_all_templates_are_looked_for_at_once(sandbox: Sandbox) -> None:
+    for name in ("worker", "engine", "broker"):
+        sandbox.define(f"{name}@", {"match": {"cmdline": f"{sandbox.reaper.mark}-{name} {{instance}}$"}})
+    bystander = sandbox.reaper.start(sandbox.programs("recorder", "-"))
+    read = [call for call in calls(sandbox, "status") if f'"/proc/{bystander.pid}/cmdline"' in call.line]
+    assert len(read) == 1
 
 
 # -- at a terminal
