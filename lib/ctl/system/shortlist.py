@@ -16,7 +16,6 @@ from ctl.system.procfs import Gone
 
 _FEW: Final = 16  # who are left are judged as quickly as they are looked up by one more rule
 _MOST_WORDS: Final = 400_000  # that differ, 250 bytes each in memory
-_READ_ONCE: Final = frozenset(("_pids", "_arguments", "_markers", "_executables", "_owners"))
 _BETWEEN_WORDS: Final = bytes.maketrans(b"\0:,;", b"    ")  # with the blanks of bytes.split()
 
 T = TypeVar("T")
@@ -36,8 +35,9 @@ class Shortlist:
     def after(cls, before: Shortlist | None, _thoroughly: bool) -> Shortlist:
         """A new one, in which that is read already which the one `before` was asked for."""
         made = cls()
-        for name in _READ_ONCE & (vars(before) if before is not None else {}).keys():
-            getattr(made, name)
+        for name, part in vars(cls).items() if before is not None else ():
+            if isinstance(part, cached_property) and name in vars(before):
+                getattr(made, name)
         return made
 
     def candidates(self, rules: Rules) -> list[int]:

@@ -60,8 +60,8 @@ def _questions(rules: Rules) -> Iterator[_Excludes]:
         yield _is_not_of(rules.uid)
     if rules.executable is not None:
         yield _executes_none_of(rules.executable)
-    if rules.words:
-        yield _lacks(rules.words, "cmdline")
+    if words := rules.words:
+        yield _lacks(words, "cmdline")
     if rules.marker is not None:
         yield _lacks((f"CTL_TARGET={rules.marker.target}".encode(),), "environ")
 
