@@ -26,12 +26,8 @@ def _find_packages() -> None:
 
 def launch() -> None:
     """Run ctl on sys.argv, and end this process with its exit status: does not return. Raises ImportError."""
-    # Where msgspec finds none it takes what typing has, which is all that ctl uses; Typer may have it afterwards.
-    is_hidden = sys.modules.setdefault("typing_extensions", None) is None  # type: ignore[arg-type]
     from ctl.shell.cli import main
 
-    if is_hidden:
-        del sys.modules["typing_extensions"]
     gc.freeze()
     gc.enable()
     code = main()

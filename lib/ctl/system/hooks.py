@@ -28,7 +28,6 @@ class Answer(NamedTuple):
 
     verdict: Verdict
     why: str = ""  # in one line; empty for a yes
-    nobody_listens: bool = False  # on a port of this machine: so it is until something begins to
 
 
 def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_up: int) -> Answer:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ctl.model.event import Kind
     from ctl.system.herald import Herald
     from ctl.system.journal import Journal
-    from ctl.system.listening import Listening
     from ctl.system.shortlist import Shortlist
     from ctl.system.unit import Unit
     from ctl.system.watch import Watch
@@ -102,30 +101,6 @@ class Host:
             watch.close()
             raise failure(error, "cannot watch the run directory", where=str(self.config.run_dir)) from None
         return watch
-
-    def watch_file(self, file: Path) -> Watch | None:
-        """What tells that something was written to the file; None where this user has no inotify instances left."""
-        from ctl.system.watch import Watch
-
-        try:
-            watch = Watch()
-        except OSError:
-            return None
-        try:
-            watch.add_file(file)
-        except OSError:
-            watch.close()
-            return None
-        return watch
-
-    def watch_listening(self) -> Listening | None:
-        """What tells that something begins to listen; None where the kernel cannot tell that, or not to this user."""
-        from ctl.system.listening import Listening
-
-        try:
-            return Listening()
-        except OSError:
-            return None
 
     @property
     def unit(self) -> Unit | None:

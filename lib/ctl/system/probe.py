@@ -1,19 +1,21 @@
-"""Probes: is it ready, is it drained? One that may hang is asked in a thread of its own, so that it delays nobody."""
+"""Probes: is it ready, is it drained? Each is asked in a thread of its own, so that one that hangs delays nobody."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from re import Pattern
-from typing import Final, Protocol
+from typing import Final
 
 from ctl.model.program import Program
 from ctl.model.service import Drain, Ready, tcp_address
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.hooks import Answer, run_command
-from ctl.system.tcp import Connecting, connect, family_of, is_here
 from ctl.system.turns import let_others
 from ctl.system.wait import now
 
@@ -22,28 +24,14 @@ _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to b
 _LONGEST_LINE: Final = 1 << 16  # bytes; a longer one is looked at in parts
 
 
-class Attempt(Protocol):
-    """A question under way."""
-
-    until: float  # from then on there is nothing to wait for
-    is_over: bool  # whether there was an answer at once
-
-    @property
-    def fd(self) -> int:
-        """Readable when there is an answer."""
-
-    def close(self) -> Answer:
-        """The answer; unknown where there is none yet, and then the question is given up."""
-
-
-Probe = Callable[[float], Attempt]  # asks, and takes the seconds that it has for that
-# What is asked in a thread: it takes the seconds it has, and a descriptor that is readable when it is given up.
+# What is asked: it takes the seconds it has, and a descriptor that is readable when it is given up.
 Question = Callable[[float, int], Answer]
+Probe = Callable[[float], "Attempt"]  # asks, and takes the seconds that it has for that
 
 
 def in_thread(question: Question) -> Probe:
     """The probe that asks this."""
-    return lambda seconds: _InThread(question, seconds)
+    return lambda seconds: Attempt(question, seconds)
 
 
 def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
@@ -53,10 +41,7 @@ def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
     """
     if given.tcp is not None:
         address = tcp_address(given.tcp)
-        family = family_of(address[0])
-        if family is not None:
-            return lambda seconds: Connecting(address, family, min(seconds, _ANSWER_WITHIN))
-        return in_thread(lambda seconds, _: connect(address, min(seconds, _ANSWER_WITHIN)))
+        return in_thread(lambda seconds, _: tcp(address, seconds))
     if given.http is not None:
         url = given.http
         return in_thread(lambda seconds, _: http(url, seconds))
@@ -64,6 +49,25 @@ def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
         argv = given.command
         return in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
     return None
+
+
+def tcp(address: tuple[str, int], seconds: float) -> Answer:
+    """Yes where a connection is accepted, no where it is refused, unknown where there is neither in time.
+
+    Where nobody listens on a port of this host, one connection in many thousands gets that very port as its own end and
+    is connected with itself (RFC 9293, 3.5, simultaneous open): that is a refusal. Asking again and again meets it.
+    """
+    what = f"tcp {address[0]}:{address[1]}"
+    try:
+        with socket.create_connection(address, timeout=min(seconds, _ANSWER_WITHIN)) as connection:
+            with contextlib.suppress(OSError):  # accepted, and closed again by the service
+                if connection.getsockname() == connection.getpeername():
+                    return Answer(NO, f"{what}: {os.strerror(errno.ECONNREFUSED)}")
+            return Answer(YES)
+    except ConnectionRefusedError as error:
+        return Answer(NO, f"{what}: {error.strerror}")
+    except OSError as error:
+        return Answer(UNKNOWN, f"{what}: {error.strerror or error}")
 
 
 def http(url: str, seconds: float) -> Answer:
@@ -79,8 +83,7 @@ def http(url: str, seconds: float) -> Answer:
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        nobody_listens = isinstance(error, ConnectionRefusedError) and is_here(connection.host)
-        return Answer(UNKNOWN, f"http {url}: {why}", nobody_listens)
+        return Answer(UNKNOWN, f"http {url}: {why}")
     finally:
         connection.close()
     return Answer(YES) if 200 <= status < 300 else Answer(NO, f"http {url}: answered {status}")
@@ -90,10 +93,9 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
     """Yes where a line written after byte `since` matches. Each call reads on where the last one ended."""
     begun = since  # where the first line begins that has not been seen whole
     no = Answer(NO, f"log {path}: no line matches {pattern.pattern!r} yet")
-    seen: tuple[int, int, int] | None = None  # the file, when it was written to, and how much of it was read
 
     def look(_seconds: float, _given_up: int) -> Answer:
-        nonlocal begun, seen
+        nonlocal begun
         try:
             with path.open("rb") as log:
                 log.seek(begun)
@@ -102,40 +104,20 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
                         return Answer(YES)
                     if len(line) == _LONGEST_LINE or line.endswith(b"\n"):
                         begun += len(line)
-                found = os.fstat(log.fileno())
-                seen = found.st_ino, found.st_mtime_ns, log.tell()
         except OSError as error:
             return Answer(UNKNOWN, f"log {path}: {error.strerror}")
         return no
 
-    def is_unchanged() -> bool:
-        try:
-            found = path.stat()
-        except OSError:
-            return False
-        return (found.st_ino, found.st_mtime_ns, found.st_size) == seen
-
-    return lambda seconds: _Known(no) if is_unchanged() else _InThread(look, seconds)
+    return in_thread(look)
 
 
-class _Known:
-    """Nothing that would have to be asked."""
+class Attempt:
+    """A question under way, in a thread of its own: whatever hangs delays nobody."""
 
-    until, is_over, fd = 0.0, True, -1
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def close(self) -> Answer:
-        return self._answer
-
-
-class _InThread:
     def __init__(self, question: Question, seconds: float) -> None:
-        self.until = now() + seconds
-        self.is_over = False
+        self.until = now() + seconds  # from then on there is nothing to wait for
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC)  # readable when there is an answer
         self._answer = Answer(UNKNOWN, f"no answer in {seconds:.3g} s")
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC)  # readable when the probe has ended
         self._given_up = os.eventfd(0, os.EFD_CLOEXEC)
         self._closing = threading.Lock()
         self._closed = False
@@ -143,7 +125,10 @@ class _InThread:
         self._thread.start()
 
     def close(self) -> Answer:
-        """A command is gone then; a thread that hangs in the resolver is left."""
+        """The answer; unknown where there is none yet, and then the question is given up.
+
+        A command is gone then; a thread that hangs in the resolver is left.
+        """
         os.eventfd_write(self._given_up, 1)
         with let_others():
             self._thread.join(_CLEAN_UP_WITHIN)

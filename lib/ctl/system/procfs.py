@@ -277,12 +277,6 @@ def read_locks() -> list[str]:
     return _read_list("/proc/locks").decode().splitlines()
 
 
-def filters_system_calls() -> bool:
-    """Whether a seccomp(2) filter says which system calls ctl may make: one may kill for any other."""
-    status = _read("/proc/self/status") or b""
-    return b"\nSeccomp:\t" in status and b"\nSeccomp:\t0\n" not in status
-
-
 def hides_others() -> bool:
     """Whether /proc is mounted so that it does not show us every process (hidepid=, proc(5))."""
     if os.geteuid() == 0:

@@ -36,10 +36,6 @@ class Watch:
         found = libc().inotify_add_watch(self.fd, os.fsencode(directory), _CHANGES | _IN_ONLYDIR)
         self._directories[checked(found)] = directory
 
-    def add_file(self, file: Path) -> None:
-        """Watch what is written into this file, wherever it may be moved. Raises OSError."""
-        self._directories[checked(libc().inotify_add_watch(self.fd, os.fsencode(file), _IN_MODIFY))] = file
-
     def changed(self) -> set[Path] | None:
         """The files that have changed since the last call; None where there were too many to tell them."""
         paths: set[Path] = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,7 +12,7 @@ from ctl.model.program import Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
-from ctl.model.verdict import UNKNOWN, YES
+from ctl.model.verdict import YES
 from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.logfile import is_full, open_log, size_of, tail
@@ -25,21 +24,14 @@ from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, Gone, read_variable
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
-from ctl.verbs.asking import Answers, PortWatch, ask, pause_after
+from ctl.verbs.asking import Answers, ask, pause_after
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import locate
 from ctl.verbs.stop import KILL
 
-if TYPE_CHECKING:
-    from ctl.system.watch import Watch
-
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
-_LOOK_EVERY = 1.0  # seconds, at a log that tells when it is written to: it may have been replaced
-# Seconds in which a log is looked at often, for an inotify instance takes its time to close: up to 20 ms, which would
-# come on top of a quick start.
-_WITHOUT_WATCH = 2.0
 
 
 class Launch:
@@ -57,8 +49,6 @@ class Launch:
         self._log = host.log_path(service)
         self._log_began = 0
         self._notify: NotifySocket | None = None
-        self._lines: Watch | None = None  # tells that something was written to its log
-        self._port: PortWatch | None = None  # tells that something begins to listen
         self._deadline = 0.0
         self._limit = ""
         self._gated: Gated
@@ -91,9 +81,8 @@ class Launch:
                 raise
             return self._main
         finally:
-            for told in (self._notify, self._lines, self._port):
-                if told is not None:
-                    told.close()
+            if self._notify is not None:
+                self._notify.close()
 
     def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
@@ -164,7 +153,7 @@ class Launch:
             self._watch((), until)
 
     def _await_probe(self, probe: Probe) -> None:
-        began, answers, self._port = now(), Answers(), PortWatch(self._host)
+        began, answers = now(), Answers()
         self._tell(self._deadline)
         while (asked := now()) < self._deadline:
             answer = self._ask(probe)
@@ -173,48 +162,17 @@ class Launch:
                 return
             answers.add(answer)
             self._tell(self._deadline, answers.why)
-            self._rest(self._port, began, asked, answer)
+            self._watch((), min(now() + pause_after(began, asked), self._deadline))
         raise self._not_ready(f"was not ready {self._limit}: {answers.why}")
 
     def _ask(self, probe: Probe) -> Answer:
         attempt = probe(self._deadline - now())
         try:
-            while not attempt.is_over and not self._watch((attempt.fd,), attempt.until) and now() < attempt.until:
+            while not self._watch((attempt.fd,), attempt.until) and now() < attempt.until:
                 pass  # the main process of a forking service was replaced
         finally:
             answer = attempt.close()
         return answer
-
-    def _rest(self, port: PortWatch, began: float, asked: float, answer: Answer) -> None:
-        """Wait for the next question: less long where it writes to its log, as most do that begin to serve."""
-        soon = pause_after(began, asked, announced=True)
-        if (rest := port.rest(answer, soon, self._deadline)) is not None:
-            fds, seconds = rest
-            self._watch(fds, min(now() + seconds, self._deadline))
-            return
-        soonest = now() + soon
-        until = now() + pause_after(began, asked)
-        if self._log_may_tell(answer) and now() - began > _WITHOUT_WATCH:
-            if self._lines is None and (watch := self._host.watch_file(self._log)):
-                self._lines = watch
-                return  # what was written before is asked about at once
-            if self._lines is not None:
-                until = now() + _LOOK_EVERY if self._service.ready_log is not None else until
-                if self._watch((self._lines.fd,), min(until, self._deadline)):
-                    self._lines.changed()
-                    until = soonest
-        self._watch((), min(until, self._deadline))
-
-    def _log_may_tell(self, answer: Answer) -> bool:
-        """Whether something that is written to the log is a reason to ask again.
-
-        Who has answered a request may have logged that: it would be asked again and again for its own answer. And a
-        user has no more than some hundred watches for all programs: where many start, those have them that need them.
-        """
-        ready = self._service.ready
-        if ready.tcp is not None or (ready.http is not None and answer.verdict == UNKNOWN):
-            return not self._host.acts_on_many
-        return ready.log is not None
 
     def _await_message(self, notify: NotifySocket) -> None:
         trusted = {0, self._host.service_uid(self._service)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple, Self
 
@@ -17,7 +17,7 @@ from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.wait import now
 from ctl.system.watch import Watch
-from ctl.verbs.asking import PortWatch, pause_after
+from ctl.verbs.asking import pause_after
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.status import uptime_of, whether_ready
 from ctl.verbs.stop import state_before
@@ -42,7 +42,6 @@ class _Look(NamedTuple):
     reached: bool
     again: float = _FOREVER  # seconds
     why: str = ""
-    told_by: Sequence[int] = ()  # descriptors that become readable when it is to be looked at
 
 
 def wait(service: Service, host: Host, options: WaitOptions) -> Result:
@@ -66,7 +65,7 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
                 if located is None:
                     announced.listen()
                     located = _locate(service, host)
-                look = _look(service, host, located, options.goal, soon, announced.port)
+                look = _look(service, host, located, options.goal, soon)
                 if look.reached or now() >= deadline:
                     return _result(service, options, located, look, before, began)
                 if options.goal != "stopped" and not located.mains:
@@ -76,7 +75,7 @@ def wait(service: Service, host: Host, options: WaitOptions) -> Result:
                     host.say_more(service.name, f"{look.why}; waiting until it is {options.goal}")
                 rest = look.again if located.mains else max(look.again, (now() - looked) / _LOOKING_SHARE)
                 mains = [main.fd for main in located.mains]
-                told = announced.pause([*mains, *look.told_by], min(deadline, now() + rest))
+                told = announced.pause(mains, min(deadline, now() + rest))
                 if told or not located.mains or now() >= deadline:  # else it is the same process still
                     located.close()
                     located = None
@@ -98,9 +97,7 @@ def _locate(service: Service, host: Host) -> Located:
     return located
 
 
-def _look(
-    service: Service, host: Host, located: Located, goal: Goal, pause: Callable[..., float], port: PortWatch
-) -> _Look:
+def _look(service: Service, host: Host, located: Located, goal: Goal, pause: Callable[[], float]) -> _Look:
     mains = located.mains
     if located.record is not None and located.record.forking and _is_being_started(service, host):
         return _Look(False, pause(), "is being started")
@@ -110,12 +107,10 @@ def _look(
         return _Look(False, _LOOK_EVERY, "is not running")
     if is_gated(mains[0].pid):
         return _Look(False, pause(), "is being started")
-    return _Look(True) if goal == "running" else _look_whether_ready(service, host, located, pause, port)
+    return _Look(True) if goal == "running" else _look_whether_ready(service, host, located, pause)
 
 
-def _look_whether_ready(
-    service: Service, host: Host, located: Located, pause: Callable[..., float], port: PortWatch
-) -> _Look:
+def _look_whether_ready(service: Service, host: Host, located: Located, pause: Callable[[], float]) -> _Look:
     main = located.mains[0]
     if main.is_stopped:
         return _Look(False, _LOOK_EVERY, f"is paused, pid {main.pid}")
@@ -127,16 +122,13 @@ def _look_whether_ready(
         raise CtlError("not_ready", what, where=f"{service.file}, ready")
     if answer is not None and answer.verdict == YES:
         return _Look(True)
-    told_by: list[int] = []
-    if answer is not None and (rest := port.rest(answer, pause(announced=True), _FOREVER)) is not None:
-        told_by, again = rest
-    elif answer is None or ready.tcp is not None or ready.http is not None:
+    if answer is None or ready.tcp is not None or ready.http is not None:
         again = pause()
     elif ready.command is not None or ready.log is not None or service.notifies:
         again = _FOREVER  # who starts it updates its record
     else:
         again = max(ready.settle - uptime, 0.01)
-    return _Look(False, again, f"is running, pid {main.pid}, but not ready ({service.readiness})", told_by)
+    return _Look(False, again, f"is running, pid {main.pid}, but not ready ({service.readiness})")
 
 
 def _is_recorded_now(service: Service, host: Host, located: Located) -> bool:
@@ -174,7 +166,6 @@ class _Announcements:
     """What the kernel tells of a service: its record or pid file has changed, one of its processes has ended."""
 
     def __init__(self, service: Service, host: Host) -> None:
-        self.port = PortWatch(host)  # by which it tells, where it can, that something begins to listen
         self._host = host
         records = host.records
         self._files = {records.record_file(service.name), records.pid_file(service.name)}
@@ -209,6 +200,5 @@ class _Announcements:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.port.close()
         if self._watch is not None:
             self._watch.close()
