@@ -27,7 +27,7 @@ def build() -> None:
 def docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where one is not current.")] = False,
 ) -> None:
-    """Make conf/man/ctl.1 and the verbs' pages in README.md from their docstrings."""
+    """Make conf/man/ctl.1 from the docstrings of the verbs."""
     from ctl_build.docs import outdated, write_documents
 
     try:

@@ -1,4 +1,4 @@
-"""The verbs' pages: written in the docstrings, shown by --help, and the same in the man page and the README."""
+"""The verbs' pages: written in the docstrings, shown by --help, and the same in the man page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typer.main import get_command
 from ctl.shell.pages import MEANINGS, page_of
 from ctl.shell.parser import command_line
 from ctl.shell.verb import VERBS
-from ctl_build.docs import documents
 from ctl_build.manual import Chapter, chapters
 from support.requires import requires
 from support.sandbox import ROOT
@@ -23,12 +22,6 @@ EXAMPLES = [
     for chapter in CHAPTERS.values()
     for example in chapter.page.examples
 ]
-
-
-@pytest.mark.parametrize("file", ["conf/man/ctl.1", "README.md"])
-def test_what_is_made_of_the_docstrings_is_current(file: str) -> None:
-    path = ROOT / file
-    assert path.read_text(encoding="utf-8") == documents(ROOT)[path], f"{file} is not current: bin/build docs makes it"
 
 
 def test_the_command_that_makes_them_agrees() -> None:
