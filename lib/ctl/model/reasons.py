@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ctl.model.explanation import RuleAnswer
@@ -23,8 +22,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_]+(?:[.:@-][A-Za-z0-9_]+)*")
 _LOOKED_AT: Final = 4096  # characters of a command line, when it is only a question of what comes near
 _SHORTEST: Final = 4  # characters: what is shorter is near to everything
 _LONGEST: Final = 80
-_NEAR: Final = 0.75  # of difflib's ratio
-_MOST: Final = 0.6  # of the words of the rules
+_MOST: Final = 0.6  # of the words of the rules, which are in its arguments
 _SHOWN: Final = 60
 # What runs programs of every kind says nothing about which one it runs.
 _INTERPRETERS: Final = re.compile(r"(env|sh|bash|dash|python[0-9.]*|perl|ruby|node|java|setpriv|su|sudo|nice|nohup)")
@@ -64,9 +62,6 @@ class _Found:
             return "it has no arguments"
         words = words_of_pattern(self._wanted["cmdline"])
         missing = [word for word in words if word not in line]
-        for word in missing:
-            if (near := nearest(word, line)) is not None:
-                return f"{_quoted(word)} is not in its arguments; the nearest there is {_quoted(near[1])}"
         if missing:
             return f"{_quoted(missing[0])} is not in its arguments"
         return "finds nothing in its arguments" + (", although its words are there" if words else "")
@@ -135,18 +130,13 @@ def nearness(said: Mapping[str, Verdict], words: Words, line: str) -> float:
     """
     holding = sum(verdict == YES for name, verdict in said.items() if name != "user")
     near = holding * 4.0
-    if any(nearest(word, line) for word in words.program):
+    line = line[:_LOOKED_AT]
+    if any(word in line for word in words.program):
         near += 1.5
-    likeness = sum((nearest(word, line) or (0.0, ""))[0] for word in words.rules) / (len(words.rules) or 1)
-    if likeness >= _MOST:
-        near += likeness * 2
+    there = sum(word in line for word in words.rules) / (len(words.rules) or 1)
+    if there >= _MOST:
+        near += there * 2
     return near + (said.get("user") == YES) * 0.5 if near else 0.0
-
-
-def nearest(word: str, line: str) -> tuple[float, str] | None:
-    """How like `word` the most like word of a command line is (at most 1.0), and that; None where none is."""
-    ratio, found = max(((_likeness(word, found), found) for found in _words_of(line[:_LOOKED_AT])), default=(0.0, ""))
-    return (ratio, found) if ratio >= _NEAR else None
 
 
 def words_of_pattern(pattern: str) -> list[str]:
@@ -156,25 +146,8 @@ def words_of_pattern(pattern: str) -> list[str]:
     return [word for word in _WORD.findall(plain) if len(word) >= _SHORTEST]
 
 
-@lru_cache(maxsize=4)
-def _words_of(line: str) -> frozenset[str]:
-    return _useful(_WORD.findall(line))
-
-
 def _useful(words: Iterable[str]) -> frozenset[str]:
     return frozenset(word for word in words if _SHORTEST <= len(word) <= _LONGEST)
-
-
-@lru_cache(maxsize=1 << 16)
-def _likeness(word: str, found: str) -> float:
-    from difflib import SequenceMatcher
-
-    if word == found:
-        return 1.0
-    if abs(len(word) - len(found)) > max(2, len(word) // 4):
-        return 0.0
-    matcher = SequenceMatcher(None, word, found, autojunk=False)
-    return matcher.ratio() if matcher.quick_ratio() >= _NEAR else 0.0
 
 
 def _programs(command: Sequence[str]) -> set[str]:
