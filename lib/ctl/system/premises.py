@@ -15,9 +15,9 @@ import msgspec
 from ctl.model.errors import CtlError
 from ctl.model.unit import PROPERTIES, SYSTEM, Unit, unit_from
 from ctl.system import procfs, systemd, trust
+from ctl.system.cgroups import session_of, unit_of
 from ctl.system.environment import variable
 from ctl.system.pidfd import boot_id, inodes_are_unique
-from ctl.system.supervisor import unit_of
 from ctl.system.users import account_of
 from ctl.system.watch import Watch
 
@@ -117,11 +117,9 @@ class CgroupPlace(NamedTuple):
 def place_in_cgroups(pid: int) -> CgroupPlace:
     """Nowhere, for a process that has ended."""
     try:
-        unit, owner = unit_of(pid), trust.user_name(procfs.read_owner(pid))
-        names = [part for path in procfs.read_cgroups(pid) for part in path.split("/")]
+        unit, session, owner = unit_of(pid), session_of(pid), trust.user_name(procfs.read_owner(pid))
     except procfs.Gone:
         return CgroupPlace(None, False, False, None, "?")
-    session = next((name for name in names if name.startswith("session-") and name.endswith(".scope")), None)
     if unit is None:
         return CgroupPlace(None, False, False, session, owner)
     return CgroupPlace(unit.name, unit.user is not None, unit.user in (None, os.geteuid()), None, owner)

@@ -14,37 +14,21 @@ import msgspec
 
 from ctl.model.supervisor import Means, Supervisor, undoing
 from ctl.system import procfs
+from ctl.system.cgroups import ServiceUnit, container_of_paths, unit_of
 from ctl.system.procfs import Forbidden, Gone
 from ctl.system.sharing import Shared
 from ctl.system.wait import now
 
-_HEX: Final = frozenset("0123456789abcdef")
 _ANSWERS_WITHIN: Final = 1.0  # seconds
 _ASKED: Final = ("Restart", "Type", "MainPID", "ExecMainPID", "ExecMainStartTimestampMonotonic", "WatchdogUSec")
-_RUNTIMES: Final = ("kubepods", "docker", "libpod")
 _INTERPRETERS: Final = ("python", "pypy")
-
-
-class Unit(NamedTuple):
-    """A service unit of systemd."""
-
-    name: str
-    user: int | None = None  # whose own manager it belongs to; None for that of the system
-
-    @property
-    def stopped_by(self) -> str:
-        """The command."""
-        if self.user is None:
-            return f"systemctl stop {self.name}"
-        whose = "" if self.user == os.geteuid() else f" --machine={self.user}@.host"
-        return f"systemctl --user{whose} stop {self.name}"
 
 
 class Care(NamedTuple):
     """In whose care a process was when it was looked at."""
 
     supervisor: Supervisor
-    unit: Unit | None = None
+    unit: ServiceUnit | None = None
     pids: frozenset[int] = frozenset()  # the process, and those above it that may be the unit's main process
     seen_at: float = 0.0  # a monotonic instant
 
@@ -89,40 +73,6 @@ def supervisor_of(care: Care | None, means: Means) -> Supervisor | None:
     return msgspec.structs.replace(care.supervisor, restarts=undone, setting=setting)
 
 
-def unit_of(pid: int) -> Unit | None:
-    """The innermost service unit of its control group, systemd.unit(5). Raises Gone."""
-    return unit_of_path(next(iter(procfs.read_cgroups(pid)), ""))
-
-
-def unit_of_path(path: str) -> Unit | None:
-    """The same by the path of the control group. A scope below a service, such as a login, is in no service."""
-    parts = path.split("/")
-    units = [part for part in parts if part.endswith((".service", ".scope"))]
-    if not units or not units[-1].endswith(".service") or _user_of(units[-1]) is not None:
-        return None
-    return Unit(units[-1], next((uid for part in parts if (uid := _user_of(part)) is not None), None))
-
-
-def container_of(pid: int) -> str | None:
-    """The first twelve digits of the container's id as docker, podman and Kubernetes put it into the control group."""
-    try:
-        found = container_of_paths(procfs.read_cgroups(pid))
-    except Gone:
-        return None
-    return None if found is None else found[1]
-
-
-def container_of_paths(paths: list[str]) -> tuple[str, str] | None:
-    """The runtime, "container" where that is none we know, and the first twelve digits of its id."""
-    for path in paths:
-        for part in reversed(path.split("/")):
-            name = part.removesuffix(".scope").rpartition("-")[2].rpartition(":")[2]
-            if len(name) == 64 and _HEX.issuperset(name):
-                runtime = next((runtime for runtime in _RUNTIMES if runtime in path), "container")
-                return {"kubepods": "kubernetes", "libpod": "podman"}.get(runtime, runtime), name[:12]
-    return None
-
-
 def _in_container(pid: int) -> Supervisor | None:
     found = container_of_paths(procfs.read_cgroups(pid))
     if found is None or found == container_of_paths(procfs.read_cgroups(os.getpid())):
@@ -133,12 +83,6 @@ def _in_container(pid: int) -> Supervisor | None:
         "container": f"the stop of its container runtime, for {name}",
     }
     return Supervisor(kind=runtime, name=name, command=commands.get(runtime, f"{runtime} stop {name}"))
-
-
-def _user_of(unit: str) -> int | None:
-    """Whose manager user@UID.service is."""
-    uid = unit.removeprefix("user@").removesuffix(".service")
-    return int(uid) if unit.startswith("user@") and uid.isdecimal() else None
 
 
 def _above(pid: int) -> tuple[list[int], list[int]]:
@@ -215,23 +159,23 @@ def _is_main(care: Care, said: dict[str, str]) -> bool:
     return int(said.get("ExecMainStartTimestampMonotonic") or 0) / 1e6 > care.seen_at
 
 
-_wanted: set[Unit] = set()
+_wanted: set[ServiceUnit] = set()
 _answering = threading.Lock()
 
 
-def _ask(unit: Unit) -> dict[str, str] | None:
+def _ask(unit: ServiceUnit) -> dict[str, str] | None:
     """What systemd says of the unit. One question serves all threads that have one."""
     with _answering:
         _wanted.add(unit)
     return _answers.get().get(unit)
 
 
-def _answer(_before: dict[Unit, dict[str, str]] | None, _thoroughly: bool) -> dict[Unit, dict[str, str]]:
+def _answer(_before: dict[ServiceUnit, dict[str, str]] | None, _thoroughly: bool) -> dict[ServiceUnit, dict[str, str]]:
     from ctl.system import systemd
 
     with _answering:
         asked, managers = sorted(_wanted, key=lambda unit: unit.name), {unit.user for unit in _wanted}
-    found: dict[Unit, dict[str, str]] = {}
+    found: dict[ServiceUnit, dict[str, str]] = {}
     for user in managers:
         units = [unit for unit in asked if unit.user == user]
         shown = systemd.show([unit.name for unit in units], _ASKED, _ANSWERS_WITHIN, of_user=user is not None)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from ctl.system import procfs
+from ctl.system.cgroups import unit_of
 from ctl.system.environment import variable
 from ctl.system.procfs import Gone
 
@@ -37,14 +38,12 @@ def _login_uid() -> int | None:
 
 
 def _unit() -> str | None:
-    """The systemd service that we run in. A login is a scope, even below the service of its user's manager."""
-    for line in _read("/proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "name=systemd"):
-            units = [part for part in path.split("/") if part.endswith((".service", ".scope"))]
-            if units:
-                return units[-1] if units[-1].endswith(".service") else None
-    return None
+    """The systemd service that we run in."""
+    try:
+        unit = unit_of(os.getpid())
+    except (Gone, OSError):
+        return None
+    return None if unit is None else unit.name
 
 
 def _ansible() -> str | None:

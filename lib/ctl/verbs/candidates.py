@@ -15,11 +15,11 @@ from ctl.model.reasons import Words, answers, first_broken, near_words, nearness
 from ctl.model.service import Service
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict, all_of
 from ctl.system import procfs, table
+from ctl.system.cgroups import container_of
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import epoch_of, rfc3339
 from ctl.system.procfs import Forbidden, Gone, ProcessLook, Stat
-from ctl.system.supervisor import container_of
 from ctl.system.trust import user_name
 from ctl.verbs.locate import whose_main, without_children
 

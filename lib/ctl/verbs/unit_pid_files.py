@@ -13,10 +13,10 @@ from ctl.model.diagnosis import ERROR, WARNING, Finding
 from ctl.model.unit import Unit
 from ctl.system import premises as asked
 from ctl.system import procfs
+from ctl.system.cgroups import unit_of
 from ctl.system.premises import Place
 from ctl.system.procfs import Forbidden, Gone
 from ctl.system.records import Refused, Unreadable, read_pid_file
-from ctl.system.supervisor import unit_of
 
 
 def check_unit_pid_file(unit: Unit, run_dir: Path) -> Iterator[Finding]:
