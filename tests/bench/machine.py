@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+
+import sh
 
 from support.sandbox import ROOT
 
@@ -29,10 +30,9 @@ def _commit() -> str:
     """With "-dirty" where files were changed since."""
     if not (ROOT / ".git").exists():
         return "unknown, not a git checkout"
-    argv = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     try:
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        return str(sh.git("-C", ROOT, "describe", "--always", "--dirty", _tty_out=False)).strip()
+    except (sh.CommandNotFound, sh.ErrorReturnCode):
         return "unknown to git"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import sh
 
 from support.requires import requires_mounts
 
@@ -26,10 +27,10 @@ def full(path: Path, *, inodes: bool = False) -> Iterator[None]:
     status = path.stat()
     options = f"size={ROOM},nr_inodes={INODES},mode={status.st_mode & 0o7777:o},uid={status.st_uid},gid={status.st_gid}"
     with tempfile.TemporaryDirectory() as aside:
-        subprocess.run(["cp", "-a", f"{path}/.", aside], check=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
+        sh.cp("-a", f"{path}/.", aside)
+        sh.mount("-t", "tmpfs", "-o", options, "tmpfs", path)
         try:
-            subprocess.run(["cp", "-a", f"{aside}/.", path], check=True)
+            sh.cp("-a", f"{aside}/.", path)
             (_fill_inodes if inodes else _fill_blocks)(path)
             yield
         finally:
@@ -40,9 +41,9 @@ def full(path: Path, *, inodes: bool = False) -> Iterator[None]:
 def read_only(path: Path) -> Iterator[None]:
     """Inside, the directory is mounted read-only."""
     requires_mounts()
-    subprocess.run(["mount", "--bind", path, path], check=True)
+    sh.mount("--bind", path, path)
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", path], check=True)
+        sh.mount("-o", "remount,ro,bind", path)
         yield
     finally:
         _unmount(path)
@@ -50,7 +51,7 @@ def read_only(path: Path) -> Iterator[None]:
 
 def _unmount(path: Path) -> None:
     # Lazily: a service may still have its directory or its log in there.
-    subprocess.run(["umount", "--lazy", path], check=True)
+    sh.umount("--lazy", path)
 
 
 def _fill_blocks(path: Path) -> None:

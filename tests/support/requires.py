@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+import sh
 
 
 def requires_root() -> None:
@@ -55,10 +55,17 @@ def requires_pidfd_inodes() -> None:
 
 @functools.cache
 def _can_unshare() -> bool:
-    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "true"]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return _succeeds("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "true")
 
 
 @functools.cache
 def _can_trace() -> bool:
-    return subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True).returncode == 0
+    return _succeeds("strace", "-o", "/dev/null", "true")
+
+
+def _succeeds(program: str, *arguments: str) -> bool:
+    try:
+        sh.Command(program)(*arguments)
+    except sh.ErrorReturnCode:
+        return False
+    return True

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sh
 
 from support import proc
 from support.bystander import assert_untouched, start_bystander
@@ -465,6 +466,36 @@ def test_a_service_inherits_what_its_definition_says_and_nothing_else(sandbox: S
     ctls_own = {name for name in environment if name.startswith("CTL_")} - {"CTL_CONF"}
     assert environment.keys() - standard - ctls_own == {"JAVA_HOME"}
     assert environment[MARK] == sandbox.reaper.mark
+
+
+NOTES_ITS_USER = """
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((constructor)) static void note(void) {
+    FILE *notes = fopen(NOTES, "a");
+    if (notes) { fprintf(notes, "%d %d\\n", getuid(), geteuid()); fclose(notes); }
+}
+"""
+
+
+def test_a_root_that_may_not_set_limits_runs_nothing_of_the_service_as_root(sandbox: Sandbox) -> None:
+    """As in a container, without CAP_SYS_RESOURCE and CAP_SYS_NICE: LD_PRELOAD is executed by the service's user."""
+    requires("setpriv", "prlimit")
+    notes, library = sandbox.tmp / "notes", sandbox.root / "notes.so"
+    notes.touch()
+    notes.chmod(0o666)
+    sh.cc("-shared", "-fPIC", f'-DNOTES="{notes}"', "-o", library, "-x", "c", "-", _in=NOTES_ITS_USER)
+    settings = {
+        "user": "nobody",
+        "nice": 7,
+        "limits": {"nofile": 123, "core": "infinity", "cpu": 4000},
+        "environment": {"LD_PRELOAD": str(library)},
+    }
+    dropped = "-sys_resource,-sys_nice"
+    seen = dumped(sandbox, settings=settings, prefix=["setpriv", "--bounding-set", dropped, "--inh-caps", dropped])
+    assert_is(seen, NOBODY_UID, pwd.getpwnam("nobody").pw_gid, os.getgrouplist("nobody", NOBODY_UID))
+    assert (seen["limits"]["nofile"], seen["limits"]["cpu"], seen["nice"]) == ([123, 123], [4000, 4000], 7)
+    assert set(notes.read_text(encoding="ascii").split()) == {str(NOBODY_UID)}
 
 
 def test_without_a_user_it_is_the_one_who_starts_it(plain_sandbox: Sandbox) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Final
 
 from ctl.system import procfs
@@ -16,9 +14,11 @@ _SCRIPT: Final = (
     'read -r gate soft && [ "$gate" = open ] && { [ -z "$soft" ] || ulimit -Sn "$soft"; } && exec "$@" </dev/null'
 )
 COMMAND: Final = (SHELL, "-c", _SCRIPT, NAME)
-
-
-LATE_COMMAND: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("late_gate.py")))
+# Before that, it lowers its own limits and priority: options of prlimit(1), and a nice value or nothing.
+_LIMITING: Final = (
+    '{ [ -z "$1" ] || prlimit --pid "$$" $1; } && { [ -z "$2" ] || renice "$2" -p "$$" >/dev/null; } && shift 2 && '
+)
+LIMITING_COMMAND: Final = (SHELL, "-c", _LIMITING + _SCRIPT, NAME)
 
 
 def is_gated(pid: int) -> bool:
@@ -27,4 +27,4 @@ def is_gated(pid: int) -> bool:
         argv = procfs.read_argv(pid)
     except Gone:
         return False
-    return argv is not None and tuple(argv[:4]) in (COMMAND, LATE_COMMAND)
+    return argv is not None and tuple(argv[:4]) in (COMMAND, LIMITING_COMMAND)

@@ -16,13 +16,13 @@ from ctl.model.errors import CtlError
 from ctl.model.unit import PROPERTIES, SYSTEM, Unit, unit_from
 from ctl.system import procfs, systemd, trust
 from ctl.system.cgroups import session_of, unit_of
-from ctl.system.environment import variable
+from ctl.system.environment import DEFAULT_PATH, variable
 from ctl.system.pidfd import boot_id, inodes_are_unique
 from ctl.system.users import account_of
 from ctl.system.watch import Watch
 
 _LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
-_WITHIN = 10.0  # seconds for systemd to answer
+_ANSWERS_WITHIN = 10.0  # seconds, for a program of the host
 _LARGEST_UNIT_FILE = 1 << 16  # bytes
 
 
@@ -161,7 +161,7 @@ def user() -> str:
 def logins() -> Logins | None:
     """None where there is no logind, or it does not answer."""
     names = ("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers")
-    answer = systemd.call("--json=short", "get-property", *_LOGIND, *names, seconds=_WITHIN, program="busctl")
+    answer = _ask("busctl", "--json=short", "get-property", *_LOGIND, *names)
     try:
         kills, only, excluded = (msgspec.json.decode(line, type=_Property).data for line in (answer or "").splitlines())
     except (ValueError, msgspec.DecodeError):
@@ -181,7 +181,7 @@ def _words(data: bool | list[str]) -> tuple[str, ...]:
 
 def systemd_version() -> str | None:
     """None where systemd does not answer."""
-    answer = systemd.call("show", "--property=Version", "--value", seconds=_WITHIN)
+    answer = _systemctl("show", "--property=Version", "--value")
     return answer.strip() or None if answer else None
 
 
@@ -203,7 +203,8 @@ def units(names: list[str], *, of_user: bool = False) -> list[Unit] | None:
     """
     if not names:
         return []
-    shown = systemd.show(names, PROPERTIES, _WITHIN, of_user=of_user)
+    answer = _systemctl(*systemd.show_arguments(names, PROPERTIES), of_user=of_user)
+    shown = systemd.parse_shown(names, answer)
     if shown is None:
         return None
     directory = os.path.expanduser("~/.config/systemd/user") if of_user else SYSTEM
@@ -214,8 +215,8 @@ def units(names: list[str], *, of_user: bool = False) -> list[Unit] | None:
 def unit_names(*, of_user: bool = False) -> list[str] | None:
     """Every service unit that systemd knows or could load, templates left out. None where it does not answer."""
     shown = ("--type=service", "--plain", "--no-legend")
-    files = systemd.call("list-unit-files", *shown, seconds=_WITHIN, of_user=of_user)
-    loaded = systemd.call("list-units", "--all", *shown, seconds=_WITHIN, of_user=of_user)
+    files = _systemctl("list-unit-files", *shown, of_user=of_user)
+    loaded = _systemctl("list-units", "--all", *shown, of_user=of_user)
     if files is None or loaded is None:
         return None
     names = {line.split()[0] for line in [*files.splitlines(), *loaded.splitlines()] if line.strip()}
@@ -224,13 +225,34 @@ def unit_names(*, of_user: bool = False) -> list[str] | None:
 
 def templates_that_mention(word: str, *, of_user: bool = False) -> list[str]:
     """The templates of units in whose file the word stands: systemd tells nothing of a template itself."""
-    path = systemd.call("show", "--property=UnitPath", "--value", seconds=_WITHIN, of_user=of_user)
+    path = _systemctl("show", "--property=UnitPath", "--value", of_user=of_user)
     found: set[str] = set()
     for directory in (path or "").split():
         for file in _files(directory):
             if file.name.endswith("@.service") and _mentions(file, word):
                 found.add(file.name)
     return sorted(found)
+
+
+def _systemctl(*arguments: str, of_user: bool = False) -> str | None:
+    return _ask("systemctl", *(["--user"] if of_user else []), *arguments)
+
+
+def _ask(program: str, *arguments: str) -> str | None:
+    """What the program prints; None where it fails, is not there, or does not answer in time."""
+    # sh runs Python between fork and exec, which may deadlock where other threads run: it is used where ctl has one
+    # thread and no service waits, and never for a service, a hook, a probe or in a stop.
+    import sh
+
+    try:
+        command = sh.Command(program, DEFAULT_PATH.split(":"))
+        with open(os.devnull, "rb") as nothing:
+            return command(
+                *arguments, _env=systemd.environment(), _in=nothing, _err=os.devnull, _tty_out=False,
+                _timeout=_ANSWERS_WITHIN,
+            )  # fmt: skip
+    except (sh.CommandNotFound, sh.ErrorReturnCode, sh.TimeoutException, OSError):
+        return None
 
 
 def _files(directory: str) -> list[Path]:

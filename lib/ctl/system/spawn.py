@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import resource
 import shutil
@@ -47,14 +46,10 @@ class Gated:
 
     def open(self) -> None:
         """Let the child become the service. A child that was killed meanwhile is found by its handle."""
-        self.tell(b"open\n" if self._descriptors is None else b"open %d\n" % self._descriptors)
-        self._close()
-
-    def tell(self, line: bytes) -> None:
-        """Write to the waiting child."""
         if self._opener is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._opener, line)
+                os.write(self._opener, b"open\n" if self._descriptors is None else b"open %d\n" % self._descriptors)
+        self._close()
 
     def abandon(self) -> None:
         """Let the child end without becoming anything, and wait for that."""
@@ -84,47 +79,43 @@ class Gated:
 
 def spawn(program: Program, log: int) -> Gated:
     """Start the child behind the gate, in a session of its own, with stdout and stderr in `log`. Raises CtlError."""
-    gated = _behind(gate.COMMAND, program, program.account, log)
+    gated = _behind(gate.COMMAND, program, log)
     try:
         _set_limits(gated.handle.pid, program)
     except PermissionError:
         gated.abandon()
         if program.account is None:
             raise _may_not_be_raised(program) from None
-        return _spawn_late(program, log)
+        return _spawn_limiting_itself(program, log)
     except BaseException:
         gated.abandon()
         raise
     return gated
 
 
-def _spawn_late(program: Program, log: int) -> Gated:
-    """Where root may not limit another user's process: the child limits itself before it becomes that user."""
+def _spawn_limiting_itself(program: Program, log: int) -> Gated:
+    """Where root may not limit another user's process, as in most containers: prlimit(2) needs CAP_SYS_RESOURCE.
+
+    Nobody may raise a limit there either, and to lower its own no process needs a right: so the child does that itself,
+    as the service's user.
+    """
     for name, bound in _limits_of(program):
         hard = resource.getrlimit(name)[1]
         if hard != resource.RLIM_INFINITY and (bound == resource.RLIM_INFINITY or bound > hard):
             raise _may_not_be_raised(program)
-    gated = _behind(gate.LATE_COMMAND, program, None, log)
-    account = program.account
-    surroundings = {
-        "limits": _limits_of(program),
-        "nice": program.nice,
-        "groups": account and account.groups,
-        "gid": account and account.gid,
-        "uid": account and account.uid,
-        "environment": program.environment,
-    }
-    gated.tell(json.dumps(surroundings).encode() + b"\n")
-    return gated
+    bounds = {name: "unlimited" if value == "infinity" else value for name, value in program.limits.items()}
+    options = " ".join(f"--{name}={bound}:{bound}" for name, bound in bounds.items())
+    nice = "" if program.nice is None else str(program.nice)
+    return _behind((*gate.LIMITING_COMMAND, options, nice), program, log)
 
 
-def _behind(command: tuple[str, ...], program: Program, account: Account | None, log: int) -> Gated:
+def _behind(command: tuple[str, ...], program: Program, log: int) -> Gated:
     behind, opener = os.pipe2(os.O_CLOEXEC)
     try:
         child = fork(
             (*command, *program.argv),
             program,
-            account,
+            program.account,
             stdin=behind,
             stdout=log,
             stderr=log,

@@ -1,4 +1,7 @@
-"""Asking systemd about its units, by systemctl(1): it answers every user, and never for longer than it may take."""
+"""Asking systemd about its units, by systemctl(1), which answers every user.
+
+A stop asks it too, and from many threads: so this is subprocess, with a time for each question, and not `sh`.
+"""
 
 from __future__ import annotations
 
@@ -27,28 +30,42 @@ def show(
 
     `of_user` asks the manager of this user. None where systemd does not answer within so many seconds.
     """
-    answer = call("show", f"--property={','.join(names)}", "--", *units, seconds=seconds, of_user=of_user)
+    return parse_shown(units, call(*show_arguments(units, names), seconds=seconds, of_user=of_user))
+
+
+def show_arguments(units: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Those of a systemctl whose answer `parse_shown` reads."""
+    return ["show", f"--property={','.join(names)}", "--", *units]
+
+
+def parse_shown(units: Sequence[str], answer: str | None) -> dict[str, Properties] | None:
+    """The properties of each unit, in the order in which systemctl was asked for them."""
     if answer is None:
         return None
     shown = [_properties(block) for block in answer.strip("\n").split("\n\n")]
     return dict(zip(units, shown, strict=True)) if len(units) == len(shown) else None
 
 
-def call(*arguments: str, seconds: float, of_user: bool = False, program: str = "systemctl") -> str | None:
-    """What the program prints; None where it fails, is not there, or does not answer within so many seconds."""
+def call(*arguments: str, seconds: float, of_user: bool = False) -> str | None:
+    """What systemctl prints; None where it fails, is not there, or does not answer within so many seconds."""
     import subprocess
 
-    environment = {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
-    if runtime := variable("XDG_RUNTIME_DIR"):
-        environment["XDG_RUNTIME_DIR"] = runtime
     with contextlib.suppress(OSError, subprocess.SubprocessError), let_others():
         done = subprocess.run(
-            [program, *(["--user"] if of_user else []), *arguments],
-            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            ["systemctl", *(["--user"] if of_user else []), *arguments],
+            env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=seconds, check=True,
         )  # fmt: skip
         return done.stdout.decode(errors="backslashreplace")
     return None
+
+
+def environment() -> dict[str, str]:
+    """That of a program which asks systemd: nothing else of ours reaches it."""
+    asking = {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+    if runtime := variable("XDG_RUNTIME_DIR"):
+        asking["XDG_RUNTIME_DIR"] = runtime
+    return asking
 
 
 def _properties(block: str) -> Properties:

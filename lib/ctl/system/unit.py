@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from functools import cache
 from typing import Final, NamedTuple
 
 from ctl.model.identity import LARGEST_PID
-from ctl.system import procfs
-from ctl.system.environment import DEFAULT_PATH, given, variable
+from ctl.system import procfs, systemd
+from ctl.system.environment import variable
 from ctl.system.procfs import Forbidden, Gone
-from ctl.system.turns import let_others
 
 _CONTROL: Final = "/.control"  # where the control processes of a unit with Delegate= are
 _ANSWERS_WITHIN: Final = 5.0  # seconds
@@ -39,8 +37,7 @@ class Unit(NamedTuple):
 
     def outlives_its_process(self) -> bool:
         """Whether it stays active without a main process, as one that stops other services at shutdown does."""
-        shown = self._systemctl("show", "--property=Type,RemainAfterExit")
-        return "Type=oneshot" in shown or "RemainAfterExit=yes" in shown
+        return self._shows("Type", "oneshot") or self._shows("RemainAfterExit", "yes")
 
     def count_as_success(self) -> None:
         """Have the stop that ctl has completed count as one, however the main process ended.
@@ -48,23 +45,13 @@ class Unit(NamedTuple):
         systemd takes an end by KILL, or with a status of its own, for a failure. It forgets about that when asked to,
         also while ExecStop= is still running, and then the unit becomes inactive instead of failed.
         """
-        if "Result=success" not in (shown := self._systemctl("show", "--property=Result")) and shown:
-            self._systemctl("reset-failed")
+        if not self._shows("Result", "success"):
+            systemd.call("reset-failed", "--", self.name, seconds=_ANSWERS_WITHIN, of_user=self.of_user)
 
-    def _systemctl(self, *arguments: str) -> str:
-        """What it prints, "" where it fails or does not answer: that is systemd's affair, and keeps nothing back."""
-        manager = ["--user"] if self.of_user else ["--system"]
-        try:
-            with let_others():
-                done = subprocess.run(
-                    ["systemctl", *manager, *arguments, "--", self.name],
-                    env={**given(), "PATH": DEFAULT_PATH},
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                    timeout=_ANSWERS_WITHIN, check=False,
-                )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.decode(errors="replace")
+    def _shows(self, name: str, value: str) -> bool:
+        """False also where systemd does not answer: that keeps nothing back."""
+        shown = systemd.show([self.name], [name], _ANSWERS_WITHIN, of_user=self.of_user)
+        return shown is not None and shown[self.name].get(name) == [value]
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -17,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+import sh
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -136,9 +136,10 @@ def _compiled(files: Mapping[str, bytes], *, beside: bool = False) -> dict[str, 
         _write(files, Path(stage))
         options = ["-q", "-f", *(["-b"] if beside else []), "--invalidation-mode", "unchecked-hash", "-s", stage]
         environment = {"PYTHONHASHSEED": "0", "PATH": os.defpath}
-        done = subprocess.run([sys.executable, "-m", "compileall", *options, stage], env=environment, check=False)
-        if done.returncode:
-            raise CannotBuild("some files do not compile")
+        try:
+            sh.Command(sys.executable)("-m", "compileall", *options, stage, _env=environment, _err=sys.stderr)
+        except sh.ErrorReturnCode:
+            raise CannotBuild("some files do not compile") from None
         return {str(file.relative_to(stage)): file.read_bytes() for file in Path(stage).rglob("*") if file.is_file()}
 
 
