@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ctl.shell.pages import MEANINGS
+from ctl.model.errors import MEANINGS
 from ctl_build.manual import Chapter, Option, chapters, shared_options
 
 _ABOUT: Final = "start, stop and kill services, and never signal the wrong process"

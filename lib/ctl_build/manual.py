@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from typer.main import get_command
 
-from ctl.shell.pages import OF_EVERY_VERB, Page, page_of
+from ctl.model.command_line import VERBS
+from ctl.shell.pages import Page, page_of
 from ctl.shell.parser import command_line
-from ctl.shell.verb import VERBS
+from ctl.shell.verb import OF_EVERY_VERB
 
 
 class Option(NamedTuple):
@@ -56,7 +57,7 @@ def _chapter(verb: str, own: Any, above: Any) -> Chapter:
         if parameter.param_type_name == "argument":
             arguments.append(option)
         else:
-            (shared if set(parameter.opts) & set(OF_EVERY_VERB) else options).append(option)
+            (shared if parameter.name in (*OF_EVERY_VERB, "help") else options).append(option)
     usage = " ".join(["ctl", verb, *(piece.strip("{}") for piece in own.collect_usage_pieces(context))])
     return Chapter(verb, usage, _page_of(verb, own.callback.__doc__), arguments, options, shared)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctl.system.cgroups import ServiceUnit, container_of_paths, unit_of_path
+from ctl.system.procfs import parse_cgroups
 
 ID = "0123456789abcdef" * 4
 SHORT = ID[:12]
@@ -50,3 +51,20 @@ def test_containers(path: str, runtime: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/system.slice/web.service", "/docker/short", f"/{ID[:63]}", f"/{ID[:-1]}g"])
 def test_no_containers(path: str) -> None:
     assert container_of_paths([path]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "unit"),
+    [
+        ("0::/system.slice/backup.service\n", "backup.service"),
+        ("1:name=systemd:/system.slice/backup.service/sub\n0::/\n", "backup.service"),
+        ("4:memory:/elsewhere.service\n0::/system.slice/backup.service\n", "backup.service"),
+        ("0::/user.slice/user-0.slice/session-3.scope\n", None),
+        ("0::/user.slice/user-7.slice/user@7.service/app.slice/term-1.scope\n", None),
+        ("0::/\n", None),
+        ("", None),
+    ],
+)
+def test_the_hierarchy_of_systemd_tells_the_unit(content: str, unit: str | None) -> None:
+    found = unit_of_path(next(iter(parse_cgroups(content.encode())), ""))
+    assert (found and found.name) == unit

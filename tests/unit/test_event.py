@@ -43,15 +43,3 @@ def test_whom_an_event_is_about(target: str, names: tuple[str, ...], shown: bool
 )  # fmt: skip
 def test_what_ansible_executes(argv: list[str], is_ansible: bool) -> None:
     assert who._is_ansible(argv) is is_ansible
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "unit"),
-    [("0::/system.slice/backup.service\n", "backup.service"),
-     ("1:name=systemd:/system.slice/backup.service/sub\n0::/\n", "backup.service"),
-     ("0::/user.slice/user-0.slice/session-3.scope\n", None),
-     ("0::/user.slice/user-7.slice/user@7.service/app.slice/term-1.scope\n", None), ("0::/\n", None), ("", None)],
-)  # fmt: skip
-def test_a_login_is_no_unit(monkeypatch: pytest.MonkeyPatch, cgroup: str, unit: str | None) -> None:
-    monkeypatch.setattr(who, "_read", lambda _path: cgroup)
-    assert who._unit() == unit

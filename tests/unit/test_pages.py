@@ -9,9 +9,10 @@ import subprocess
 import pytest
 from typer.main import get_command
 
-from ctl.shell.pages import MEANINGS, page_of
+from ctl.model.command_line import VERBS
+from ctl.model.errors import MEANINGS
+from ctl.shell.pages import page_of
 from ctl.shell.parser import command_line
-from ctl.shell.verb import VERBS
 from ctl_build.manual import Chapter, chapters
 from support.requires import requires
 from support.sandbox import ROOT

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from ctl.model.command_line import FLAGS, VERBS
 from ctl.shell.parser import command_line
-from ctl.shell.verb import FLAGS, VERBS, Verb, find
+from ctl.shell.verb import Verb, find
 
 WORDS = [
     *(name for names in FLAGS.values() for name in names),

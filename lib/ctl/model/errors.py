@@ -58,6 +58,24 @@ EXIT_CODES: Final[dict[Reason, int]] = {
     "internal": 199,
 }
 
+# The same codes, and those of a whole call, in words.
+MEANINGS: Final[dict[int, str]] = {
+    0: "done, or already so",
+    1: "failed, or several targets failed for different reasons",
+    2: "usage",
+    4: "insufficient privilege; also: cannot tell whether it runs",
+    5: "unknown target, or its program is not installed",
+    6: "bad configuration",
+    7: "not running, where the verb needs it",
+    130: "interrupted by INT, which Ctrl-C sends",
+    143: "interrupted by TERM",
+    150: "still alive after the whole schedule",
+    151: "not ready in time, or died while starting",
+    152: "identity unknown, mismatched or ambiguous: refused to signal",
+    153: "busy: another ctl holds the target",
+    199: "a fault in ctl itself, or not set up",
+}
+
 
 def exit_code_of(reason: Reason) -> int:
     """The exit status of an operation on one target that ended for `reason`."""

@@ -36,10 +36,15 @@ def template_of(text: str) -> str | None:
     return name if name != text and re.fullmatch(_NAME, name) and len(text) <= LONGEST else None
 
 
+def is_target(text: str) -> bool:
+    """Whether a service or an instance could have that name."""
+    return _TARGET.fullmatch(text) is not None and len(text) <= LONGEST
+
+
 def parse_target(text: str) -> Target:
     """The target that `text` names. Raises CtlError (unknown_target) when no service could ever have that name."""
     found = _TARGET.fullmatch(text)
-    if found is None or len(text) > LONGEST:
+    if found is None or not is_target(text):
         shown = repr(text if len(text) <= 60 else text[:60] + "...")
         raise CtlError(
             "unknown_target",

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from ctl.model.command_line import ACTING, FLAGS
+
 SYSTEM: Final = "/etc/systemd/system"
 EXEC: Final = (
     "ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost",
@@ -31,12 +33,8 @@ _SECONDS: Final = {
     "month": 2629800.0, "y": 31557600.0,
 }  # fmt: skip
 _SHELLS: Final = ";&|(){}<>"
-_VERBS: Final = frozenset({"start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait"})
-# Options of these verbs that have a value of their own.
-_VALUED: Final = frozenset({
-    "--conf", "--run-dir", "--schedule", "--grace", "--pid", "--expect-pid", "--lock-timeout", "--timeout", "--for",
-    "--rolling", "--max-failures",
-})  # fmt: skip
+_VERBS: Final = frozenset({*ACTING, "status", "wait"})
+_FLAGS: Final = frozenset(word for words in FLAGS.values() for word in words)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +177,7 @@ def _arguments(words: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     for word in left:
         name, equals, value = word.partition("=")
         if word.startswith("-"):
-            options[name] = value if equals or name not in _VALUED else next(left, "")
+            options[name] = value if equals or name in _FLAGS else next(left, "")
         elif word and not word.startswith("$"):
             targets.append(word)
     return tuple(targets), options

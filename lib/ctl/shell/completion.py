@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctl.shell.verb import VERBS, find
+from ctl.model.command_line import VERBS
+from ctl.shell.verb import find
 from ctl.system.config import load_config
 from ctl.system.environment import variable
 from ctl.system.names import target_names

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
+from ctl.model.command_line import FLAGS
 from ctl.model.identity import LARGEST_PID
 from ctl.model.outcome import Goal
 from ctl.model.schedule import LONGEST_WAIT, BadSchedule, Schedule, parse_schedule
-from ctl.shell.verb import FLAGS
 from ctl.system.wait import wall_clock
 from ctl.system.when import parse_when
 

@@ -25,26 +25,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typer.core import TyperCommand, TyperGroup
 
+from ctl.model.errors import MEANINGS
+
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
-MEANINGS: Final[dict[int, str]] = {
-    0: "done, or already so",
-    1: "failed, or several targets failed for different reasons",
-    2: "usage",
-    4: "insufficient privilege; also: cannot tell whether it runs",
-    5: "unknown target, or its program is not installed",
-    6: "bad configuration",
-    7: "not running, where the verb needs it",
-    130: "interrupted by INT, which Ctrl-C sends",
-    143: "interrupted by TERM",
-    150: "still alive after the whole schedule",
-    151: "not ready in time, or died while starting",
-    152: "identity unknown, mismatched or ambiguous: refused to signal",
-    153: "busy: another ctl holds the target",
-    199: "a fault in ctl itself, or not set up",
-}
-OF_EVERY_VERB: Final = ("--conf", "--run-dir", "--json", "--quiet", "--verbose", "--help")
 _CODES: Final = "\n\nExit codes:\n"
 _EXAMPLES: Final = "\n\nExamples:\n"
 _COMMENT: Final = "  # "

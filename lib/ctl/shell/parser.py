@@ -10,10 +10,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+from ctl.model.command_line import VERBS
 from ctl.model.errors import CtlError
 from ctl.shell import options
 from ctl.shell.options import Conf, Json, Quiet, RunDir, Verbose
-from ctl.shell.verb import VERBS, Verb, fail, find, name_in, page_of
+from ctl.shell.verb import Verb, fail, find, name_in, page_of
 from ctl.system.streams import write_err, write_out
 
 

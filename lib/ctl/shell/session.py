@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ctl.model.command_line import ACTING
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Result, Status
 from ctl.model.service import Service
@@ -36,8 +37,6 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 interrupts = Interrupts()
-# Verbs that do something to services: the journal tells of them, and of no others.
-_ACTING = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
 # How one operation gets to many services.
 Spread = Callable[[Sequence[Service], many.Operation, Host], list[Result]]
 _FEW = 10  # results that a person sees at a glance
@@ -58,7 +57,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     def host(self, settings_faults: list[CtlError] | None = None) -> Host:
         """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
-        noted_as = self.verb if self.verb in _ACTING and not self.dry_run else None
+        noted_as = self.verb if self.verb in ACTING and not self.dry_run else None
         patience = Patience(interrupts)
         return open_host(self.conf, self.run_dir, patience, self._say, self._say_more, noted_as, settings_faults)
 

@@ -7,25 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from ctl.model.command_line import FLAGS, VERBS
 from ctl.model.errors import CtlError
 from ctl.shell.session import Session
-
-# Each is a function of that name in ctl.shell.commands.
-VERBS: Final = (
-    "start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "status", "wait", "explain", "logs",
-    "events", "check", "doctor", "completion",
-)  # fmt: skip
-
-# The options that take no value, of whatever verb has that parameter; the first three are for every verb.
-FLAGS: Final = {
-    "as_json": ("--json",),
-    "quiet": ("--quiet", "-q"),
-    "verbose": ("--verbose", "-v"),
-    "every": ("--all", "-a"),
-    "yes": ("--yes", "-y"),
-    "dry_run": ("--dry-run", "-n"),
-}
-_OF_EVERY_VERB: Final = ("as_json", "quiet", "verbose")
 
 
 class Verb:
@@ -67,7 +51,7 @@ class Verb:
         parameters = code.co_varnames[1 : code.co_argcount]
         if parameters[:1] != ("targets",):
             return None
-        known = {name: flag for flag in (*_OF_EVERY_VERB, *parameters) for name in FLAGS.get(flag, ())}
+        known = {name: flag for flag in (*OF_EVERY_VERB, *parameters) for name in FLAGS.get(flag, ())}
         given: dict[str, Any] = {known[word]: True for word in words if word in known}
         targets = [word for word in words if word not in known]
         if any(word.startswith("-") for word in targets):
@@ -76,6 +60,9 @@ class Verb:
         if not targets and not has_default:
             return None
         return given | {"targets": targets or None}
+
+
+OF_EVERY_VERB: Final = tuple(Verb.run.__kwdefaults__ or ())  # conf, run_dir, as_json, quiet, verbose
 
 
 def verb(function: Callable[..., int]) -> Verb:

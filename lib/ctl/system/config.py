@@ -15,7 +15,7 @@ from ctl.model.definition import instance_pattern, understand, understand_table
 from ctl.model.errors import CtlError
 from ctl.model.service import Service
 from ctl.model.suggest import did_you_mean
-from ctl.model.target import Target, parse_target, template_of
+from ctl.model.target import Target, is_target, template_of
 from ctl.system.failure import failure
 from ctl.system.trust import require_trusted
 
@@ -71,7 +71,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def service_names(self) -> list[str]:
         """The names of all plain services, sorted."""
-        return [file.stem for file in self.definition_files() if _is_plain(file.stem)]
+        return [file.stem for file in self.definition_files() if is_target(file.stem) and "@" not in file.stem]
 
     def templates(self) -> list[str]:
         """The names of all templates, sorted, without their @."""
@@ -214,10 +214,3 @@ def _parsed(file: Path) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, numbers or tables beyond all bounds
         raise CtlError("bad_config", f"is not TOML: {error}", where=str(file)) from None
-
-
-def _is_plain(stem: str) -> bool:
-    try:
-        return parse_target(stem).instance is None
-    except CtlError:
-        return False

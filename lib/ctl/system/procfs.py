@@ -266,7 +266,12 @@ def read_cgroups(pid: int) -> list[str]:
 
     Empty where they may not be read. Raises Gone.
     """
-    lines = [line.split(":", 2) for line in (_read(f"/proc/{pid}/cgroup") or b"").decode(errors=NOT_UTF8).splitlines()]
+    return parse_cgroups(_read(f"/proc/{pid}/cgroup") or b"")
+
+
+def parse_cgroups(content: bytes) -> list[str]:
+    """`read_cgroups` of what stands in /proc/PID/cgroup."""
+    lines = [line.split(":", 2) for line in content.decode(errors=NOT_UTF8).splitlines()]
     # Of two hierarchies of systemd's own kind, it uses the one in which the process is not in the root.
     paths = sorted((controllers not in ("", "name=systemd"), path == "/", path) for _, controllers, path in lines)
     return [path for *_, path in paths]
