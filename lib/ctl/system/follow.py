@@ -193,50 +193,52 @@ class _File:
 
     def __init__(self, fd: int, found: os.stat_result) -> None:
         self.file_id = found.st_dev, found.st_ino
-        self._fd = fd
+        self._stream = os.fdopen(fd, "rb")
         self._size = found.st_size
-        self._offset = 0
         self._held = b""  # of a line that has not ended
         self._is_midway = False  # in a line of which something was given out
 
     def seek_tail(self, lines: int) -> int:
         """Go to the beginning of the last `lines` lines. Returns how many there are."""
-        self._offset = self._size
-        ended = self._size == 0 or os.pread(self._fd, 1, self._size - 1) == b"\n"
-        found = 0 if ended else 1
+        start, found = self._find_tail(lines)
+        self._stream.seek(start)
+        return found
+
+    def _find_tail(self, lines: int) -> tuple[int, int]:
+        """Where they begin, and how many there are: blocks are read from the end, however large the file is."""
+        fd = self._stream.fileno()
+        offset = self._size
+        ended = offset == 0 or os.pread(fd, 1, offset - 1) == b"\n"
         if lines == 0:
-            return 0
+            return offset, 0
         wanted = lines + 1 if ended else lines  # newlines, from the end
         newlines = 0
-        while self._offset > 0:
-            start = max(0, self._offset - _BLOCK)
-            block = os.pread(self._fd, self._offset - start, start)
+        while offset > 0:
+            start = max(0, offset - _BLOCK)
+            block = os.pread(fd, offset - start, start)
             here = block.count(b"\n")
             if newlines + here >= wanted:
                 end = len(block)
                 for _ in range(wanted - newlines):
                     end = block.rindex(b"\n", 0, end)
-                self._offset = start + end + 1
-                return lines
+                return start + end + 1, lines
             newlines += here
-            self._offset = start
-        return newlines + found
+            offset = start
+        return 0, newlines if ended else newlines + 1
 
     def read(self) -> Iterator[Piece]:
         with suppress(OSError):
-            if os.fstat(self._fd).st_size < self._offset:  # truncated
+            if os.fstat(self._stream.fileno()).st_size < self._stream.tell():  # truncated
                 yield from self.rest()
-                self._offset = 0
-            while block := os.pread(self._fd, _BLOCK, self._offset):
-                self._offset += len(block)
-                *ended, self._held = (self._held + block).split(b"\n")
-                for line in ended:
-                    self._is_midway = False
-                    yield Piece(line, ends=True)
-                if len(self._held) >= _BLOCK:
-                    self._is_midway = True
+                self._stream.seek(0)
+            while part := self._stream.readline(_BLOCK - len(self._held)):
+                self._held += part
+                if self._held.endswith(b"\n"):
+                    yield Piece(self._held[:-1], ends=True)
+                    self._held, self._is_midway = b"", False
+                elif len(self._held) >= _BLOCK:
                     yield Piece(self._held, ends=False)
-                    self._held = b""
+                    self._held, self._is_midway = b"", True
 
     def rest(self) -> Iterator[Piece]:
         if self._held or self._is_midway:
@@ -244,7 +246,7 @@ class _File:
         self._held, self._is_midway = b"", False
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._stream.close()
 
 
 def _open(path: Path) -> _File | None:
