@@ -1,7 +1,7 @@
-"""The sieve in front of the match rules: it drops whom one cheap question about each rule already excludes.
+"""The prefilter of the process table: it drops each process that one cheap question about a rule already excludes.
 
-Among thousands of processes nearly all are dropped, so this is what a look at the process table costs: as few system
-calls as the question needs, and no objects.
+It exists because reading thousands of processes in full takes several times as long (`bin/bench discovery`). So it makes
+as few system calls as the question needs, and no objects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Turns: of many threads that act on targets side by side, one at a time computes, and the others wait for something.
+"""CPU turns: of many threads that act on targets side by side, one computes at a time, and the others wait.
 
-They would not compute any faster together: each time one of a thousand reads a file, the interpreter's lock goes from
-hand to hand, and the kernel is kept busy with who may have it next. A thread without a turn is never held up by this.
+They exist because a thousand threads that all want the interpreter's lock spend more time on handing it over than on
+their work (`bin/bench many`). A thread without a turn is never held up by this.
 """
 
 from __future__ import annotations
