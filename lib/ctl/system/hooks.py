@@ -7,10 +7,11 @@ import os
 import select
 import subprocess
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
+from ctl.model.answer import Answer
 from ctl.model.program import Program
-from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
+from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system import descriptors, procfs
 from ctl.system.environment import new_run_id
 from ctl.system.members import Members
@@ -23,13 +24,6 @@ _OUTPUT_KEPT: Final = 4096  # bytes of its end; it may print megabytes
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for what was killed to be gone
 
 
-class Answer(NamedTuple):
-    """What a probe says, or whether a hook did its work: unknown where it could not be asked, or did not answer."""
-
-    verdict: Verdict
-    why: str = ""  # in one line; empty for a yes
-
-
 def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_up: int) -> Answer:
     """Yes where it exits 0, no where it exits with another status.
 
@@ -38,9 +32,10 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
     before, a kill or stop of the service ends it too, by its run id. It has no CTL_TARGET, and so is never taken for
     the service.
     """
+    asked = f"command {argv[0]}"
     path = find_executable(program, argv[0])
     if path is None:
-        return Answer(UNKNOWN, f"command {argv[0]}: not installed")
+        return Answer(UNKNOWN, "not installed", asked)
     hook_id, began = new_run_id(), int(procfs.ticks_now())
     try:
         with _launch((path, *argv[1:]), program, hook_id) as child:
@@ -49,15 +44,15 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
             finally:
                 _kill_hook(hook_id, began)
     except OSError as error:
-        return Answer(UNKNOWN, f"command {argv[0]}: {_why_not(error, path, program.directory)}")
+        return Answer(UNKNOWN, _why_not(error, path, program.directory), asked)
     if child.returncode == 0:
         return Answer(YES)
     lines = said.decode(errors="replace").strip().splitlines()
     last_line = f": {lines[-1]}" if lines else ""
     if not in_time:
-        return Answer(UNKNOWN, f"command {argv[0]}: no answer in {seconds:.3g} s{last_line}")
+        return Answer(UNKNOWN, f"no answer in {seconds:.3g} s{last_line}", asked)
     how = f"exit status {child.returncode}" if child.returncode > 0 else in_words(child.returncode)
-    return Answer(NO, f"command {argv[0]}: {how}{last_line}")
+    return Answer(NO, f"{how}{last_line}", asked)
 
 
 def _launch(argv: tuple[str, ...], program: Program, hook_id: str) -> subprocess.Popen[bytes]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from re import Pattern
 from typing import Final
 
+from ctl.model.answer import Answer
 from ctl.model.program import Program
-from ctl.model.service import Drain, Ready, tcp_address
+from ctl.model.service import Argv, Drain, Ready, tcp_address
 from ctl.model.verdict import NO, UNKNOWN, YES
-from ctl.system.hooks import Answer, run_command
 from ctl.system.turns import let_others
 from ctl.system.wait import now
 
@@ -46,8 +46,7 @@ def probe_of(given: Ready | Drain, program: Program | None) -> Probe | None:
         url = given.http
         return in_thread(lambda seconds, _: http(url, seconds))
     if given.command is not None and program is not None:
-        argv = given.command
-        return in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
+        return command(given.command, program)
     return None
 
 
@@ -57,17 +56,24 @@ def tcp(address: tuple[str, int], seconds: float) -> Answer:
     Where nobody listens on a port of this host, one connection in many thousands gets that very port as its own end and
     is connected with itself (RFC 9293, 3.5, simultaneous open): that is a refusal. Asking again and again meets it.
     """
-    what = f"tcp {address[0]}:{address[1]}"
+    asked = f"tcp {address[0]}:{address[1]}"
     try:
         with socket.create_connection(address, timeout=min(seconds, _ANSWER_WITHIN)) as connection:
             with contextlib.suppress(OSError):  # accepted, and closed again by the service
                 if connection.getsockname() == connection.getpeername():
-                    return Answer(NO, f"{what}: {os.strerror(errno.ECONNREFUSED)}")
+                    return Answer(NO, os.strerror(errno.ECONNREFUSED), asked)
             return Answer(YES)
     except ConnectionRefusedError as error:
-        return Answer(NO, f"{what}: {error.strerror}")
+        return Answer(NO, error.strerror or str(error), asked)
     except OSError as error:
-        return Answer(UNKNOWN, f"{what}: {error.strerror or error}")
+        return Answer(UNKNOWN, error.strerror or str(error), asked)
+
+
+def command(argv: Argv, program: Program) -> Probe:
+    """Yes where it exits 0."""
+    from ctl.system.hooks import run_command  # what spawns is loaded where something is spawned: start-up time
+
+    return in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
 
 
 def http(url: str, seconds: float) -> Answer:
@@ -75,6 +81,7 @@ def http(url: str, seconds: float) -> Answer:
     import http.client
     from urllib.parse import urlsplit
 
+    asked = f"http {url}"
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=min(seconds, _ANSWER_WITHIN))
@@ -83,16 +90,17 @@ def http(url: str, seconds: float) -> Answer:
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Answer(UNKNOWN, f"http {url}: {why}")
+        return Answer(UNKNOWN, why, asked)
     finally:
         connection.close()
-    return Answer(YES) if 200 <= status < 300 else Answer(NO, f"http {url}: answered {status}")
+    return Answer(YES) if 200 <= status < 300 else Answer(NO, f"answered {status}", asked)
 
 
 def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
     """Yes where a line written after byte `since` matches. Each call reads on where the last one ended."""
     begun = since  # where the first line begins that has not been seen whole
-    no = Answer(NO, f"log {path}: no line matches {pattern.pattern!r} yet")
+    asked = f"log {path}"
+    no = Answer(NO, f"no line matches {pattern.pattern!r} yet", asked)
 
     def look(_seconds: float, _given_up: int) -> Answer:
         nonlocal begun
@@ -105,7 +113,7 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
                     if len(line) == _LONGEST_LINE or line.endswith(b"\n"):
                         begun += len(line)
         except OSError as error:
-            return Answer(UNKNOWN, f"log {path}: {error.strerror}")
+            return Answer(UNKNOWN, error.strerror or str(error), asked)
         return no
 
     return in_thread(look)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ctl.model.answer import Answer
 from ctl.model.verdict import NO, UNKNOWN
-from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.probe import Probe
@@ -31,11 +31,17 @@ class Answers:
             self.refusal = answer
 
     @property
-    def why(self) -> str:
+    def text(self) -> str:
         """The last one, and the last that told something where a deadline cut that question short."""
-        if self.refusal is None or self.refusal is self._last:
-            return self._last.why
-        return f"{self._last.why}; before that: {self.refusal.why}"
+        return self._last.text + self._before
+
+    def why_of(self, asked: str) -> str:
+        """`text` for whoever knows that it is `asked`."""
+        return (self._last.why if self._last.asked == asked else self._last.text) + self._before
+
+    @property
+    def _before(self) -> str:
+        return "" if self.refusal in (None, self._last) else f"; before that: {self.refusal.text}"
 
 
 def ask(host: Host, probe: Probe, seconds: float, mains: Sequence[Handle] = ()) -> Answer:

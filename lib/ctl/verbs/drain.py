@@ -6,10 +6,9 @@ from ctl.model.outcome import Fault
 from ctl.model.program import Program
 from ctl.model.service import Hook, Hooks, Service
 from ctl.model.verdict import YES
-from ctl.system.hooks import run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
-from ctl.system.probe import Probe, in_thread, probe_of
+from ctl.system.probe import command, probe_of
 from ctl.system.wait import now
 from ctl.verbs.asking import Answers, ask, still_there
 
@@ -36,9 +35,9 @@ def run_hooks(
             break
         host.say_more(service.name, f"{key}: {argv[0]}")
         host.progress(service.name, f"{key}: {argv[0]}", now() + _timeout(hook))
-        answer = ask(host, _as_probe(argv, program), _timeout(hook))
+        answer = ask(host, command(argv, program), _timeout(hook))
         if answer.verdict != YES:
-            faults.append(Fault(reason="hook_failed", what=answer.why, where=f"{service.file}, {key}[{index}]"))
+            faults.append(Fault(reason="hook_failed", what=answer.text, where=f"{service.file}, {key}[{index}]"))
     return faults
 
 
@@ -63,16 +62,12 @@ def drain(service: Service, host: Host, mains: list[Handle], program: Program) -
         answers.add(answer)
         if not (alive := still_there(mains)):
             return None, []
-        host.say_more(service.name, f"not drained yet: {answers.why}")
-        host.progress(service.name, "draining", deadline, why=answers.why)
+        host.say_more(service.name, f"not drained yet: {answers.text}")
+        host.progress(service.name, "draining", deadline, why=answers.text)
         host.pause(alive, min(now() + given.interval, deadline))
-    what = f"not drained within {given.timeout:g} s: {answers.why}"
+    what = f"not drained within {given.timeout:g} s: {answers.text}"
     drained = None if answers.refusal is None else False
     return drained, [Fault(reason="timeout", what=what, where=f"{service.file}, drain")]
-
-
-def _as_probe(argv: tuple[str, ...], program: Program) -> Probe:
-    return in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
 
 
 def _timeout(hook: Hook | tuple[str, ...]) -> float:

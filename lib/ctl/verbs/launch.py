@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ctl.model.answer import Answer
 from ctl.model.errors import CtlError, Interrupted
 from ctl.model.outcome import Fault
 from ctl.model.program import Program
@@ -13,7 +14,6 @@ from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
 from ctl.model.verdict import YES
-from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.logfile import is_full, open_log, size_of, tail
 from ctl.system.members import Members
@@ -161,9 +161,9 @@ class Launch:
                 self._watch((), now())  # who answered may be another: ours must be alive
                 return
             answers.add(answer)
-            self._tell(self._deadline, answers.why)
+            self._tell(self._deadline, answers)
             self._watch((), min(now() + pause_after(began, asked), self._deadline))
-        raise self._not_ready(f"was not ready {self._limit}: {answers.why}")
+        raise self._not_ready(f"was not ready {self._limit}: {answers.text}")
 
     def _ask(self, probe: Probe) -> Answer:
         attempt = probe(self._deadline - now())
@@ -236,10 +236,10 @@ class Launch:
         self._main = handle
         self._update(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
 
-    def _tell(self, until: float, why: str = "") -> None:
+    def _tell(self, until: float, answers: Answers | None = None) -> None:
         kind = "READY=1" if self._notify is not None else self._service.ready.kind
         what = f"waiting until it is ready ({kind})"
-        self._host.progress(self._service.name, what, until, why=why.removeprefix(f"{kind}: "))
+        self._host.progress(self._service.name, what, until, why=answers.why_of(kind) if answers is not None else "")
 
     def _watch(self, fds: Iterable[int], until: float) -> bool:
         """Wait for one of `fds`. Returns whether one became readable. Raises CtlError when the service ends."""

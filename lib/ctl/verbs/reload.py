@@ -13,11 +13,10 @@ from ctl.model.outcome import Plan, Result, Signalled, State
 from ctl.model.schedule import signal_name
 from ctl.model.service import Argv, Reload, Service
 from ctl.model.verdict import YES
-from ctl.system.hooks import run_command
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
-from ctl.system.probe import in_thread
+from ctl.system.probe import command
 from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 from ctl.verbs.locate import Located, locate
@@ -125,11 +124,10 @@ def _run(service: Service, host: Host, located: Located, argv: Argv, timeout: fl
     # As systemd.service(5) has it for ExecReload=.
     program = msgspec.structs.replace(program, environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
     host.progress(service.name, f"reload: {argv[0]}", now() + timeout)
-    probe = in_thread(lambda seconds, given_up: run_command(argv, program, seconds, given_up))
-    answer = ask(host, probe, timeout, located.mains)
+    answer = ask(host, command(argv, program), timeout, located.mains)
     _require_alive(service, host, located, f"has ended while {argv[0]} was to reload it", result)
     if answer.verdict != YES:
-        raise CtlError("hook_failed", answer.why, where=f"{service.file}, reload.command")
+        raise CtlError("hook_failed", answer.text, where=f"{service.file}, reload.command")
     result.changed = True
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ctl.model.answer import Answer
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, State, Status
 from ctl.model.service import Service
 from ctl.model.verdict import NO, YES
 from ctl.system import lock
-from ctl.system.hooks import Answer
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, seen, started, vitals
