@@ -37,14 +37,14 @@ def launch() -> None:
 
 def main() -> None:
     """`launch`, in a checkout or installed: what is missing is told in one line."""
-    mend = "install ctl again"
+    fix = "install ctl again"
     if sys.executable.endswith(_VENV_PYTHON) and sys.flags.no_site:
         _find_packages()
-        mend = "bin/setup installs what is missing"
+        fix = "bin/setup installs what is missing"
     try:
         launch()
     except ImportError as error:
-        sys.stderr.write(f"ctl: it cannot be loaded: {error} ({mend})\n")
+        sys.stderr.write(f"ctl: it cannot be loaded: {error}; to fix: {fix}\n")
         os._exit(199)
 
 

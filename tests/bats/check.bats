@@ -34,7 +34,7 @@ plain() {
   assert_output '1 definition, no errors'
   run ctl check new@ --file "$SANDBOX/proposed"
   assert_failure 6
-  assert_output --partial "new@: stop.pid_file: /run/web.pid would be that of every instance; put {instance} into it ($SANDBOX/proposed)"
+  assert_output --partial "new@: stop.pid_file: /run/web.pid would be that of every instance ($SANDBOX/proposed); to fix: put {instance} into it"
 
   echo 'stop.pid_file = "/run/api.pid"' >"$SANDBOX/proposed"
   run ctl check web --file "$SANDBOX/proposed"
@@ -82,11 +82,11 @@ TOML
   run --separate-stderr ctl check
   assert_failure 6
   assert_output ''
-  assert_equal "${stderr_lines[0]}" "ctl: rundir: no such key; did you mean run_dir? (valid: run_dir, log_dir, service_dir) ($CONF/ctl.toml)"
+  assert_equal "${stderr_lines[0]}" "ctl: rundir: no such key (valid: run_dir, log_dir, service_dir) ($CONF/ctl.toml); to fix: write run_dir instead"
   assert_equal "${stderr_lines[1]}" "ctl: log_dir: expected str, found 3 ($CONF/ctl.toml)"
   assert_regex "${stderr_lines[2]}" "^ctl: 'foo bar' cannot be a service: a name is letters, .* \($services/foo bar.toml\)$"
   assert_regex "${stderr_lines[3]}" "^ctl: syntax: is not TOML: .*line 1.* \($services/syntax.toml\)$"
-  assert_regex "${stderr_lines[4]}" "^ctl: web: start.comand: no such key; did you mean command\? .* \($services/web.toml\)$"
+  assert_regex "${stderr_lines[4]}" "^ctl: web: start.comand: no such key \(valid: .*\) \($services/web.toml\); to fix: write command instead$"
   assert_equal "${stderr_lines[5]}" "ctl: web: start.command: missing ($services/web.toml)"
   assert_regex "${stderr_lines[6]}" "^ctl: web: match.cmdline: 'x\(' is no regular expression: "
   assert_equal "${stderr_lines[7]}" "ctl: web: start.user: there is no user 'no-such-user' on this host ($services/web.toml)"
@@ -104,7 +104,7 @@ TOML
   assert_success
   run --separate-stderr ctl check web wbe
   assert_failure 5
-  assert_regex "$stderr" '^ctl: wbe: no such service; did you mean web\? '
+  assert_regex "$stderr" '^ctl: wbe: no such service \(.*\); to fix: write web instead$'
   run ctl check nix 'a b' api
   assert_failure 6
 }
@@ -132,7 +132,7 @@ TOML
   assert_failure 6
   assert_equal "${stderr_lines[0]}" "ctl: a: stop.pid_file: /run/x.pid is also that of b; each service needs its own ($CONF/services/a.toml)"
   assert_equal "${stderr_lines[1]}" "ctl: b: stop.pid_file: /run/x.pid is also that of a; each service needs its own ($CONF/services/b.toml)"
-  assert_equal "${stderr_lines[2]}" "ctl: w@: start.log: /var/log/w.log would be that of every instance; put {instance} into it ($CONF/services/w@.toml)"
+  assert_equal "${stderr_lines[2]}" "ctl: w@: start.log: /var/log/w.log would be that of every instance ($CONF/services/w@.toml); to fix: put {instance} into it"
   assert_equal "${#stderr_lines[@]}" 3
   run --separate-stderr ctl check a
   assert_failure 6
@@ -147,7 +147,7 @@ TOML
   run --separate-stderr setpriv --reuid 12345 --clear-groups env CTL_CONF="$CONF" CTL_RUN_DIR="$RUN" HOME=/ \
     "$ROOT/bin/ctl" check
   assert_failure 4
-  assert_equal "$stderr" "ctl: web: cannot be read: Permission denied; try again as root ($CONF/services/web.toml)"
+  assert_equal "$stderr" "ctl: web: cannot be read: Permission denied ($CONF/services/web.toml); to fix: try again as root"
 }
 
 @test "--schema prints the schema, whatever the configuration; it goes without a target" {

@@ -96,10 +96,10 @@ crashes() {
 @test "a schedule that cannot be carried out says why" {
   service web polite
   while read -r spec why; do
-    refuses 2 "^ctl: .*--schedule.*$why.*\(see ctl stop --help\)$" stop web --schedule "$spec"
+    refuses 2 "^ctl: .*--schedule.*$why.*\(see ctl stop --help\)(; to fix: .*)?$" stop web --schedule "$spec"
   done <<'TABLE'
 TERM ends in a signal
-TREM/5 did you mean TERM
+TREM/5 'TREM' is neither a signal nor a number of seconds
 FOO/3/KILL/1 neither a signal nor a number
 TERM/nan/KILL/5 nan
 TERM/1e9 1e9
@@ -114,6 +114,8 @@ TERM/99999999 week
 TABLE
   refuses 2 '--schedule' stop web --schedule ''
   refuses 2 '--schedule' stop web --schedule $'TERM/5\nKILL/5'
+  refuses 2 '\(see ctl stop --help\); to fix: write TERM instead$' stop web --schedule TREM/5
+  refuses 2 '\(see ctl stop --help\); to fix: say how long to wait after it, for example TERM/5$' stop web --schedule TERM
 }
 
 @test "a pid is a number that can be one" {
@@ -130,8 +132,8 @@ TABLE
   service web polite
   service db polite
   refuses 2 '--pid goes with one target, not with 2' stop web db --pid 3000
-  refuses 2 '--expect-pid 3000 goes with one target, not with 2: write TARGET=3000' kill web db --expect-pid 3000
-  refuses 2 '--expect-pid web@=3000: name the instance, web@ID=3000' stop web@ --expect-pid web@=3000
+  refuses 2 '--expect-pid 3000 goes with one target, not with 2 \(see ctl kill --help\); to fix: write TARGET=3000$' kill web db --expect-pid 3000
+  refuses 2 '--expect-pid web@=3000 names no instance \(see ctl stop --help\); to fix: name the instance, web@ID=3000$' stop web@ --expect-pid web@=3000
 }
 
 @test "--grace and --schedule contradict each other" {
@@ -207,8 +209,8 @@ TABLE
 
 @test "a target like another is suggested" {
   service gateway polite
-  refuses 5 'ctl: gatway: no such service; did you mean gateway\?' stop gatway
-  refuses 5 'ctl: Gateway: no such service; did you mean gateway\?' stop Gateway
+  refuses 5 'ctl: gatway: no such service \(.*\); to fix: write gateway instead$' stop gatway
+  refuses 5 'ctl: Gateway: no such service \(.*\); to fix: write gateway instead$' stop Gateway
 }
 
 @test "status of an unknown target cannot tell: exit 4, as LSB has it" {
@@ -313,7 +315,7 @@ other_conf() {
 
 @test "a conf directory without services says so" {
   mkdir empty
-  refuses 6 "^ctl: $SANDBOX/empty/services is not a directory; definitions belong there, or where service_dir in ctl.toml says \(--conf\)$" status --conf empty
+  refuses 6 "^ctl: $SANDBOX/empty/services is not a directory \(--conf\); to fix: put definitions there, or name their directory as service_dir in ctl.toml$" status --conf empty
 }
 
 @test "an empty --conf or --run-dir is no directory, least of all the current one" {
@@ -392,7 +394,7 @@ other_conf() {
 @test "a ctl.toml with a mistake is told with file, key and the nearest name" {
   service web polite
   echo 'rundir = "/run/x"' >"$CONF/ctl.toml"
-  refuses 6 "^ctl: rundir: no such key; did you mean run_dir\?.*\($CONF/ctl.toml\)$" status
+  refuses 6 "^ctl: rundir: no such key .*\($CONF/ctl.toml\); to fix: write run_dir instead$" status
   echo 'run_dir = 3' >"$CONF/ctl.toml"
   refuses 6 "^ctl: .*run_dir.*\($CONF/ctl.toml\)$" start web
   echo 'run_dir = ' >"$CONF/ctl.toml"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Doctor as someone types it who wants to know before the night what will not work then: what, where, and the mend.
+# Doctor as someone types it who wants to know before the night what will not work then: what, where, and the fix.
 # shellcheck disable=SC2154 # bats sets output and stderr
 
 load helper
@@ -23,26 +23,26 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   refute_output --partial 'this host'
 }
 
-@test "a missing directory of the pid file: the mend mends it" {
+@test "a missing directory of the pid file: the fix fixes it" {
   service web polite
   sed -i "/^schedule/a pid_file = \"$SANDBOX/none/web.pid\"" "$CONF/services/web.toml"
   run --separate-stderr ctl doctor web
   assert_failure 1
   assert_line --index 0 'web: 1 warning'
-  assert_regex "$(tr -s ' \n' ' ' <<<"$output")" " where $CONF/services/web.toml, stop.pid_file mend " # the lines are folded
+  assert_regex "$(tr -s ' \n' ' ' <<<"$output")" " where $CONF/services/web.toml, stop.pid_file fix " # the lines are folded
   run ctl doctor web --json
   assert_failure 1
   assert_json '[.verb, .ok, .changed, (.results | length), .results[0].kind, .results[0].target] | tojson' \
     '["doctor",false,false,1,"service","web"]'
   assert_equal "$(finding pid-file-directory | jq -r .severity)" warning
-  sh -c "$(finding pid-file-directory | jq -r .mend)"
+  sh -c "$(finding pid-file-directory | jq -r .fix)"
   run ctl doctor web
   assert_success
   chmod 777 "$SANDBOX/none"
   run ctl doctor web --json
   assert_failure 1
   assert_equal "$(finding pid-file-directory | jq -r .severity)" error
-  sh -c "$(finding pid-file-directory | jq -r .mend)"
+  sh -c "$(finding pid-file-directory | jq -r .fix)"
   run ctl doctor web
   assert_success
 }
@@ -55,7 +55,8 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   assert_line 'web: 1 error'
   assert_line 'db: 1 error'
   output=$(tr -s ' \n' ' ' <<<"$output")
-  assert_output --partial 'error stop.protceted: no such key; did you mean protected?'
+  assert_output --partial 'error stop.protceted: no such key (valid: '
+  assert_output --partial ' fix write protected instead'
   assert_output --partial '/opt/none/db cannot be executed: No such file or directory [program]'
 }
 
@@ -64,7 +65,7 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   run --separate-stderr ctl doctor wbe
   assert_failure 5
   assert_output ''
-  assert_regex "$stderr" '^ctl: wbe: no such service; did you mean web\? '
+  assert_regex "$stderr" '^ctl: wbe: no such service \(.*\); to fix: write web instead$'
   run --separate-stderr ctl doctor no-such-unit.service
   assert_failure 5
   assert_regex "$stderr" '^ctl: no-such-unit.service: (no such unit and no such service|systemd is not this host.s init)'
@@ -79,7 +80,7 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   run ctl doctor web
   assert_success
   assert_line --index 0 'web: all is well, 1 note'
-  assert_line '  mend       ctl stop web'
+  assert_line '  fix        ctl stop web'
   run ctl doctor web --quiet
   assert_success
   assert_output ''
@@ -88,14 +89,14 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   assert_line --index 0 'web: all is well'
 }
 
-@test "what ctl itself refuses is told with its mend" {
+@test "what ctl itself refuses is told with its fix" {
   requires root
   service web polite
   chmod 777 "$CONF"
   run --separate-stderr ctl doctor --json
   assert_failure 1
-  assert_equal "$(finding conf-writable | jq -r .mend)" "chmod go-w '$CONF'"
-  sh -c "$(finding conf-writable | jq -r .mend)"
+  assert_equal "$(finding conf-writable | jq -r .fix)" "chmod go-w '$CONF'"
+  sh -c "$(finding conf-writable | jq -r .fix)"
   run ctl doctor
   assert_success
 }
@@ -106,7 +107,7 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   run --separate-stderr ctl doctor --json
   assert_failure 1
   assert_equal "$(finding log-directory | jq -r .severity)" error
-  sh -c "$(finding log-directory | jq -r .mend)"
+  sh -c "$(finding log-directory | jq -r .fix)"
   run ctl doctor
   assert_success
 }
@@ -119,7 +120,7 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
     "$ROOT/bin/ctl" doctor
   assert_failure 4
   assert_line 'web: not all could be read'
-  assert_line --regexp 'ctl: cannot be read: Permission denied; try again as root'
+  assert_line --regexp 'ctl: cannot be read: Permission denied \(.*\); to fix: try again as root'
 }
 
 @test "a finding cannot drive the terminal" {
@@ -140,7 +141,7 @@ finding() { jq -c "[.results[].findings[] | select(.id == \"$1\")][0]" <<<"$outp
   kill -KILL "$(pgrep --full -- "--due $(jq -r .id "$RUN/web.paused") ")"
   run --separate-stderr ctl doctor web --json
   assert_failure 1
-  assert_equal "$(finding pause-without-end | jq -r .mend)" 'ctl resume web'
+  assert_equal "$(finding pause-without-end | jq -r .fix)" 'ctl resume web'
   ctl resume web >/dev/null
   run ctl doctor web
   assert_success

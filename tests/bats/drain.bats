@@ -254,13 +254,13 @@ TOML
 @test "a definition with a wrong hook or drain is refused whole, naming file and key, and nothing is touched" {
   service web polite
   start web
-  local table said
-  while IFS='|' read -r table said; do
+  local table said fix
+  while IFS='|' read -r table said fix; do
     printf '%b\n' "$table" | surrounded web
     run --separate-stderr ctl stop web
     assert_failure 6
     assert_output ""
-    assert_regex "$stderr" "^ctl: web: $said \($CONF/services/web.toml\)$"
+    assert_regex "$stderr" "^ctl: web: $said \($CONF/services/web.toml\)${fix:+; to fix: $fix}$"
     assert_alive "$pid"
   done <<'LIST'
 [stop]\nbefore = ["true"]|stop\.before\[0\]: expected array, found 'true'
@@ -269,10 +269,10 @@ TOML
 [stop]\nafter = [["true"], [""]]|stop\.after\[1\]: expected a program and its arguments, such as \["/usr/bin/sleep", "60"\]
 [stop]\nafter = [["true", 1]]|stop\.after\[0\]: expected str at \[1\], found \['true', 1\]
 [stop]\nafter = [{ timeout = 3 }]|stop\.after\[0\]\.command: missing
-[stop]\nafter = [{ command = ["true"], timout = 3 }]|stop\.after\[0\]\.timout: no such key; did you mean timeout\? \(valid: command, timeout\)
+[stop]\nafter = [{ command = ["true"], timout = 3 }]|stop\.after\[0\]\.timout: no such key \(valid: command, timeout\)|write timeout instead
 [stop]\nafter = [{ command = ["true"], timeout = 0 }]|stop\.after\[0\]\.timeout: expected more than 0 seconds.*, found 0
 [stop]\nafter = [{ command = ["true"], timeout = inf }]|stop\.after\[0\]\.timeout: expected at most a week \(604800 seconds\), found inf
-[stop]\nbefor = [["true"]]|stop\.befor: no such key; did you mean before\? \(valid: .*\)
+[stop]\nbefor = [["true"]]|stop\.befor: no such key \(valid: .*\)|write before instead
 [drain]|drain: expected one of command, http, tcp, found none
 [drain]\ncommand = ["true"]\ntcp = "localhost:1"|drain: expected one of command, http, tcp, found command and tcp
 [drain]\ncommand = "true"|drain\.command: expected array, found 'true'

@@ -98,8 +98,9 @@ section() { sed -n "/^$1\$/,/^\$/p" <<<"$output"; }
   run --separate-stderr ctl explain web
   assert_failure 152
   assert_equal "$stderr" ''
-  assert_line --index 0 "web: ambiguous: 2 processes match and at most 1 may"
-  assert_line --index 1 "  stop        would refuse, exit 152 (ambiguous); name the right one with --pid"
+  assert_line --index 0 "web: ambiguous: 2 processes match and at most 1 may: none was touched"
+  assert_line --index 1 "  stop        would refuse, exit 152 (ambiguous)"
+  assert_line --index 3 "  fix         name the right one with --pid"
   assert_line "  pid $!  cannot tell: one of 2 that match; match.max is 1"
   assert_line "  pid $pid  cannot tell: one of 2 that match; match.max is 1"
   run ctl stop web

@@ -130,7 +130,7 @@ ctl_of_path() { command ctl --version; }
   rm "$SANDBOX/without/.venv/lib" # a link
   run --separate-stderr "$SANDBOX/without/bin/ctl" --version
   assert_equal "$status" 199
-  assert_equal "$stderr" "ctl: it cannot be loaded: No module named 'msgspec' (bin/setup installs what is missing)"
+  assert_equal "$stderr" "ctl: it cannot be loaded: No module named 'msgspec'; to fix: bin/setup installs what is missing"
 }
 
 @test "bin/setup names what it does not know" {

@@ -35,7 +35,7 @@ WHEN='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[+-][0-9:]{5}'
   run --separate-stderr ctl start web
   assert_success
   assert_output "web: already running, pid $pid"
-  assert_equal "$stderr" "ctl: web: it is paused; ctl resume web lets it go on"
+  assert_equal "$stderr" "ctl: web: it is paused; to fix: ctl resume web"
 
   run --separate-stderr ctl resume web
   assert_success

@@ -11,11 +11,11 @@ setup() {
 
 # assert_refused WHY [SOURCE FILE]: each verb says so in one line, and does what it can do without the file.
 assert_refused() {
-  local why=$1 source=${2:-pid file} file=${3:-$RUN/web.pid} verb
+  local why=$1 source=${2:-pid file} file=${3:-$RUN/web.pid} fix=${4-} verb
   for verb in status stop kill start; do
     run --separate-stderr ctl "$verb" web
     if [ "$verb" = status ]; then assert_failure 1; else assert_success; fi
-    assert_equal "$stderr" "ctl: web: $source $why; it is not believed ($file)"
+    assert_equal "$stderr" "ctl: web: $source $why; it is not believed ($file)${fix:+; to fix: $fix}"
   done
   assert_output --regexp '^web: started, pid [0-9]+'
   # What start has written is good.
@@ -61,10 +61,10 @@ assert_refused() {
   assert_equal "$(cat "$SANDBOX/elsewhere")" $$ # what it leads to was not written to
 }
 
-@test "a pid file that everyone can write to, and the mend" {
+@test "a pid file that everyone can write to, and the fix" {
   echo $$ >"$RUN/web.pid"
   chmod 666 "$RUN/web.pid"
-  assert_refused "can be written by everyone (mode 0666); mend it with: chmod o-w '$RUN/web.pid'"
+  assert_refused "can be written by everyone (mode 0666)" "pid file" "$RUN/web.pid" "chmod o-w '$RUN/web.pid'"
 }
 
 @test "a pid file that belongs to another user" {

@@ -70,7 +70,7 @@ TOML
   service none recorder
   run --separate-stderr ctl reload down web
   assert_failure 7
-  assert_equal "$stderr" 'ctl: down: is not running; start it with: ctl start down'
+  assert_equal "$stderr" 'ctl: down: is not running; to fix: ctl start down'
   assert_regex "$output" '^web: reloaded'
   run --separate-stderr ctl reload none
   assert_failure 6
@@ -86,7 +86,7 @@ TOML
   until [ "$(process_state "$PID")" = T ]; do :; done
   run --separate-stderr ctl reload web
   assert_failure 1
-  assert_equal "$stderr" 'ctl: web: is paused; ctl resume web first'
+  assert_equal "$stderr" 'ctl: web: is paused; to fix: ctl resume web'
   assert_equal "$(process_state "$PID")" T
 }
 

@@ -49,16 +49,16 @@ assert_nothing_left() {
   command_service web no-such-program
   run --separate-stderr ctl start web
   assert_failure 5
-  assert_regex "$stderr" '^ctl: web: no-such-program is not installed: it is not in /[^ ]*:/usr/bin:[^ ]*; write its whole path where it is elsewhere \([^ ]*/services/web.toml, start.command\)$'
+  assert_regex "$stderr" '^ctl: web: no-such-program is not installed: it is not in /[^ ]*:/usr/bin:[^ ]* \([^ ]*/services/web.toml, start.command\); to fix: write its whole path where it is elsewhere$'
   assert_nothing_left web
 }
 
-@test "a command that is not executable is exit 5 with the mend" {
+@test "a command that is not executable is exit 5 with the fix" {
   echo 'exit 0' >"$SANDBOX/plain.sh"
   command_service web "$SANDBOX/plain.sh"
   run --separate-stderr ctl start web
   assert_failure 5
-  assert_equal "$stderr" "ctl: web: $SANDBOX/plain.sh is not executable; mend it with: chmod +x '$SANDBOX/plain.sh' ($CONF/services/web.toml, start.command)"
+  assert_equal "$stderr" "ctl: web: $SANDBOX/plain.sh is not executable ($CONF/services/web.toml, start.command); to fix: chmod +x '$SANDBOX/plain.sh'"
   assert_nothing_left web
 }
 

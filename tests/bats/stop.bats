@@ -110,16 +110,16 @@ TOML
 @test "a schedule that makes no sense is refused, with the reason, and nobody is signalled" {
   ignorer web
   start web
-  local said
-  while IFS='|' read -r spec said; do
+  local said fix
+  while IFS='|' read -r spec said fix; do
     run --separate-stderr ctl stop web --schedule "$spec"
     assert_failure 2
     assert_output ""
-    assert_regex "$stderr" "$said.*\(see ctl stop --help\)$"
+    assert_regex "$stderr" "$said \(see ctl stop --help\)${fix:+; to fix: $fix}$"
     assert_equal "${#stderr_lines[@]}" 1
   done <<'LIST'
-TREM/5/KILL/5|'TREM' is neither a signal nor a number of seconds; did you mean TERM\?
-TERM/5/KILL|ends in a signal; say how long to wait after it, for example TERM/5/KILL/5
+TREM/5/KILL/5|'TREM' is neither a signal nor a number of seconds|write TERM instead
+TERM/5/KILL|ends in a signal|say how long to wait after it, for example TERM/5/KILL/5
 5/5|sends no signal
 STOP/5/KILL/5|STOP stops no service
 TERM/999999999/KILL/5|waits 999999999 seconds, which is more than a week
@@ -382,7 +382,7 @@ TOML
   run --separate-stderr ctl kill web web2 --expect-pid "$pid"
   assert_failure 2
   assert_equal "$stderr" \
-    "ctl: Invalid value: --expect-pid $pid goes with one target, not with 2: write TARGET=$pid (see ctl kill --help)"
+    "ctl: Invalid value: --expect-pid $pid goes with one target, not with 2 (see ctl kill --help); to fix: write TARGET=$pid"
   assert_alive "$pid"
 }
 
@@ -403,8 +403,8 @@ TOML
   run --separate-stderr ctl stop web wbe
   assert_failure 5
   assert_output ""
-  assert_equal "$stderr" "ctl: wbe: no such service; did you mean web? \
-(there is no $CONF/services/wbe.toml, conf directory set by \$CTL_CONF)"
+  assert_equal "$stderr" "ctl: wbe: no such service \
+(there is no $CONF/services/wbe.toml, conf directory set by \$CTL_CONF); to fix: write web instead"
   assert_alive "$pid"
 }
 

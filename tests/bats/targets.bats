@@ -64,7 +64,7 @@ TOML
 
 @test "NAME@ without an instance: nothing to stop, nothing to start" {
   worker
-  local verb none="ctl: worker@: no instance of it is known or running; name one: worker@ID"
+  local verb none="ctl: worker@: no instance of it is known or running; to fix: name one: worker@ID"
   for verb in stop kill restart; do
     run --separate-stderr ctl "$verb" worker@
     assert_success
@@ -109,15 +109,21 @@ TOML
   assert_failure 5
   assert_output ""
   assert_equal "${#stderr_lines[@]}" 5
-  assert_equal "${stderr_lines[0]}" "ctl: wbe: no such service; did you mean web? (there is no $CONF/services/wbe.toml, $set_by)"
-  assert_equal "${stderr_lines[1]}" "  ctl: worker: no such service; it is a template: name an instance, worker@ID, or all \
-of them, worker@ (there is no $CONF/services/worker.toml, $set_by)"
-  assert_regex "${stderr_lines[2]}" "^  ctl: worer@1: no such service; did you mean worker@1\? "
-  assert_regex "${stderr_lines[3]}" "^  ctl: worer@: no such service; did you mean worker@\? "
-  assert_regex "${stderr_lines[4]}" "^  ctl: '../x' cannot be a service: "
+  assert_equal "${stderr_lines[0]}" "ctl: wbe: no such service (there is no $CONF/services/wbe.toml, $set_by); to fix: write web instead"
+  assert_equal "${stderr_lines[1]}" "ctl: worker: no such service; it is a template \
+(there is no $CONF/services/worker.toml, $set_by); to fix: name an instance, worker@ID, or all of them, worker@"
+  assert_regex "${stderr_lines[2]}" "^ctl: worer@1: no such service \(.*\); to fix: write worker@1 instead$"
+  assert_regex "${stderr_lines[3]}" "^ctl: worer@: no such service \(.*\); to fix: write worker@ instead$"
+  assert_regex "${stderr_lines[4]}" "^ctl: '../x' cannot be a service: "
   run --separate-stderr ctl kill web wbe --json
   assert_failure 5
   assert_json '[.ok, .changed, (.results | length), .errors[0].reason] | map(tostring) | join(" ")' "false false 0 unknown_target"
+  run --separate-stderr ctl kill web wbe worer@1 ../x --json
+  assert_failure 5
+  assert_json '.errors[] | [.target, .what, .fix] | map(tostring) | join("|")' "wbe|no such service|write web instead
+worer@1|no such service|write worker@1 instead
+null|'../x' cannot be a service: a name is letters, digits and _ . : -, begins with a letter or digit, and may end in \
+@INSTANCE|null"
   running web worker@1
 }
 
@@ -167,8 +173,8 @@ everything() {
   assert_line --index 0 --regexp "^db: stopped, "
   assert_line --index 1 --regexp "^web: stopped, "
   assert_equal "${#lines[@]}" 2
-  assert_equal "${stderr_lines[0]}" "ctl: vault: is protected: left alone; ctl stop vault does it"
-  assert_regex "${stderr_lines[1]}" "^ctl: broken: strat: no such key; did you mean start\?"
+  assert_equal "${stderr_lines[0]}" "ctl: vault: is protected: left alone; to fix: ctl stop vault"
+  assert_regex "${stderr_lines[1]}" "^ctl: broken: strat: no such key \(.*\); to fix: write start instead$"
   assert_equal "${#stderr_lines[@]}" 2
   running vault
   rm "$CONF/services/broken.toml"
@@ -203,7 +209,7 @@ everything() {
   run --separate-stderr ctl kill --all
   assert_success
   assert_line --index 1 --regexp "^web: killed, "
-  assert_equal "$stderr" "ctl: vault: is protected: left alone; ctl kill vault does it"
+  assert_equal "$stderr" "ctl: vault: is protected: left alone; to fix: ctl kill vault"
   running vault
   run ctl kill vault
   assert_output --regexp "^vault: killed, pid $vault, "

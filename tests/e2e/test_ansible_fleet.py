@@ -144,7 +144,7 @@ def test_a_faulty_definition_replaces_nothing(installed: Installed, public_dir: 
     proposed.write_text('start.command = ["/bin/true"]\nstop.schedule = "TREM/5"\n')
     variables = {**installed.variables, "ctl_definitions": [str(proposed)]}
     said = installed.fleet.play("ctl.services.install", "--limit=beta", **variables).expect(2).output
-    assert "did you mean TERM" in said
+    assert "to fix: write TERM instead" in said
     assert installed.status("beta")["web"]["description"] == "web on beta"
 
 

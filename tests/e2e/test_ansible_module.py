@@ -90,7 +90,7 @@ def test_each_state_is_reached_once(sandbox: Sandbox, playbooks: Playbooks) -> N
     assert played["start"]["diff"] == {"before": {"web": "stopped"}, "after": {"web": "ready"}}
     assert played["start again"]["diff"] == {"before": {"web": "running"}, "after": {"web": "running"}}
     assert played["start again"]["services"]["web"]["pid"] == started["pid"]
-    assert played["start what is paused"]["warnings"] == ["web: it is paused; ctl resume web lets it go on"]
+    assert played["start what is paused"]["warnings"] == ["web: it is paused; to fix: ctl resume web"]
     assert not sandbox.running("web")
     # What Ansible and its module had open, the service has not: its pipes would keep the task from ending.
     assert json.loads(wait_file(sandbox.tmp / "inherited"))["fds"].keys() == {"0", "1", "2"}
@@ -164,7 +164,8 @@ def test_what_fails_says_why_and_what_cannot_be_right_touches_nothing(sandbox: S
     assert played.rc == 0, played.output
     failed = {name: result["msg"] for name, result in played.results.items() if result["failed"]}
     assert failed.keys() == {*impossible, "not ready"}
-    assert failed["unknown"].startswith("wbe: no such service; did you mean web? (there is no ")
+    assert failed["unknown"].startswith("wbe: no such service (there is no ")
+    assert failed["unknown"].endswith("; to fix: write web instead")
     assert (played["unknown"]["reason"], played["unknown"]["rc"]) == ("unknown_target", 5)
     assert played["expect"]["reason"] == "identity_mismatch"
     assert failed["expect"] == f"web: its main process is pid {pid}, not pid {pid + 1} (--expect-pid)"

@@ -1,4 +1,4 @@
-"""Doctor on a host with a real systemd: what it says will not work does not, and what it names mends it."""
+"""Doctor on a host with a real systemd: what it says will not work does not, and what it names fixes it."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class Ward:
         results = json.loads(done.stdout)["results"]
         return {one["target"] or "": {**one, "by": {its["id"]: its for its in one["findings"]}} for one in results}
 
-    def mend(self, finding: Json) -> None:
+    def fix(self, finding: Json) -> None:
         """Does what the finding says, word for word: a file with its lines, or a command."""
-        mend = finding["mend"]
-        first, _, rest = mend.partition("\n")
+        fix = finding["fix"]
+        first, _, rest = fix.partition("\n")
         if first.startswith("# /"):
             path = first.removeprefix("# ")
             script = 'mkdir -p "${1%/*}" && printf "%s\\n" "$2" >"$1"'
             done = self.host.run("sh", "-c", script, "sh", path, rest)
         else:
-            done = self.host.run("sh", "-c", mend)
-        assert done.returncode == 0, f"{mend}: {done.stderr}"
+            done = self.host.run("sh", "-c", fix)
+        assert done.returncode == 0, f"{fix}: {done.stderr}"
 
     def systemctl(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.host.run("systemctl", *args)
@@ -114,7 +114,7 @@ ILL: dict[str, tuple[str, str, dict[str, str]]] = {
 UNMENDED = {"restarted", "everything", "unknown", "elsewhere", "reloads"}  # by more than a drop-in, or not at all
 
 
-def test_each_mend_of_a_unit_mends_it(ward: Ward) -> None:
+def test_each_fix_of_a_unit_fixes_it(ward: Ward) -> None:
     """All at once: two looks for two dozen units. What is not asked for, is not found either."""
     ward.sandbox.service("web", "polite")
     ward.sandbox.service("daemon", "polite", start={"user": "daemon"})
@@ -134,7 +134,7 @@ def test_each_mend_of_a_unit_mends_it(ward: Ward) -> None:
     for name, unit in units.items():
         if name not in UNMENDED:
             for finding in found[unit]["findings"]:
-                ward.mend(finding)
+                ward.fix(finding)
     ward.reload()
     later = ward.doctor(*(unit for name, unit in units.items() if name not in UNMENDED), rc=0)
     assert {unit: one["findings"] for unit, one in later.items() if one["findings"]} == {}
@@ -147,7 +147,7 @@ def test_ctl_start_in_a_unit_of_the_wrong_type(ward: Ward) -> None:
     ward.systemctl("start", unit)
     wait_until(lambda: not ward.alive(), "systemd has killed what ctl start had started")
     ward.systemctl("stop", unit)
-    ward.mend(ward.doctor(unit, rc=1)[unit]["by"]["type"])
+    ward.fix(ward.doctor(unit, rc=1)[unit]["by"]["type"])
     ward.reload()
     assert ward.systemctl("start", unit).returncode == 0
     assert ward.host.properties(unit)["MainPID"] == ward.host.run("cat", ward.sandbox.pid_file("web")).stdout.strip()
@@ -164,7 +164,7 @@ def test_a_stop_that_takes_longer_than_systemd_waits(ward: Ward) -> None:
     wait_until(ward.alive, "it runs")
     ward.systemctl("stop", unit)
     assert ward.host.properties(unit)["Result"] == "timeout"
-    ward.mend(ward.doctor(unit, rc=1)[unit]["by"]["stop-timeout"])
+    ward.fix(ward.doctor(unit, rc=1)[unit]["by"]["stop-timeout"])
     ward.reload()
     ward.systemctl("reset-failed", unit)
     assert ward.systemctl("start", unit).returncode == 0
@@ -204,12 +204,14 @@ def test_a_target_its_units_and_a_unit_by_name(ward: Ward) -> None:
     assert set(ward.doctor(unit, "db", rc=0)) == {unit, "db", other, "each@db.service"}
     assert ward.ctl("start", "web").returncode == 0
     outside = ward.doctor("web", rc=0)[unit]["by"]["outside-unit"]
-    ward.mend({"mend": outside["mend"].replace("ctl", f"env CTL_CONF={ward.sandbox.conf} {CTL}", 1)})
+    ward.fix({"fix": outside["fix"].replace("ctl", f"env CTL_CONF={ward.sandbox.conf} {CTL}", 1)})
     assert ward.doctor("web", rc=0)[unit]["findings"] == []
     assert ward.systemctl("stop", unit).returncode == 0
     unknown = ward.ctl("doctor", "of-wbe.service")
     assert unknown.returncode == 5
-    assert "ctl: of-wbe.service: no such unit and no such service; did you mean of-web.service?" in unknown.stderr
+    assert (
+        "ctl: of-wbe.service: no such unit and no such service; to fix: write of-web.service instead" in unknown.stderr
+    )
 
 
 def test_a_pid_file_that_systemd_refuses(ward: Ward) -> None:
@@ -232,11 +234,11 @@ def test_a_pid_file_that_systemd_refuses(ward: Ward) -> None:
         ward.host.run("sh", "-c", f"echo {content} >{directory}/web.pid; chown {owner} {directory}/web.pid")
         found = ward.doctor(unit, rc=1)[unit]["by"]["pid-file-refused"]
         assert wanted in found["what"], name
-        ward.mend(found)
+        ward.fix(found)
         assert ward.doctor(unit, rc=0)[unit]["findings"] == [], name
     ward.host.run("chown", "65534", directory)
     found = ward.doctor(unit, rc=1)[unit]["by"]["pid-file-directory"]
-    ward.mend(found)
+    ward.fix(found)
     assert ward.doctor(unit, rc=0)[unit]["findings"] == []
 
 
@@ -306,8 +308,8 @@ def test_what_is_started_in_a_login_ends_with_it_where_logind_kills(host: System
     assert "kill-user-processes" in [its["id"] for its in documents[1]["results"][0]["findings"]]
     wait_until(lambda: not sleeps(host, anna), "the logout has ended it")
 
-    mend = finding["mend"].replace("ctl start web", f"{CTL} start web --conf ~/conf --run-dir ~/run")
-    assert "web: started, pid" in login(host, anna, mend)
+    fix = finding["fix"].replace("ctl start web", f"{CTL} start web --conf ~/conf --run-dir ~/run")
+    assert "web: started, pid" in login(host, anna, fix)
     wait_until(lambda: "No sessions" in host.run("loginctl", "list-sessions").stdout, "nothing of it is left")
     assert sleeps(host, anna)
     assert "web: all is well" in login(host, anna, "ctl doctor web; ctl stop web")
@@ -322,7 +324,7 @@ def test_what_a_users_own_systemd_keeps(host: SystemdHost, anna: str) -> None:
     said = login(
         host, anna, f"{define} {run}; {wait}; ctl stop kept --dry-run; systemctl --user stop kept; ctl stop kept"
     )
-    line = "belongs to kept.service, which restarts it (Restart=always): systemctl --user stop kept.service holds"
+    line = "belongs to kept.service, which restarts it (Restart=always); to fix: systemctl --user stop kept.service"
     may = line.replace("restarts it (Restart=always)", "may restart it")
     assert f"ctl: kept: {line}\n" in said or f"ctl: kept: {may}\n" in said, said
     assert "kept: already stopped" in said
@@ -338,13 +340,13 @@ def test_a_unit_of_a_users_own_systemd(host: SystemdHost, anna: str) -> None:
     (unit_of_anna,) = [one for one in json.loads(said)["results"] if one["kind"] == "unit"]
     (finding,) = [its for its in unit_of_anna["findings"] if its["id"] == "type"]
     (linger,) = [its for its in unit_of_anna["findings"] if its["id"] == "linger"]
-    path, _, lines = finding["mend"].partition("\n")
+    path, _, lines = finding["fix"].partition("\n")
     assert path == "# /home/anna/.config/systemd/user/own.service.d/type.conf"
     put = f"mkdir -p {path[2:].rpartition('/')[0]}; printf '%s\\n' {shlex.quote(lines)} >{path[2:]}"
     begin = "systemctl --user daemon-reload; systemctl --user start own; until ctl status own >/dev/null; do :; done"
     later = login(
-        host, anna, f"{linger['mend']}; {put}; {begin}; ctl doctor own.service --json; systemctl --user stop own"
+        host, anna, f"{linger['fix']}; {put}; {begin}; ctl doctor own.service --json; systemctl --user stop own"
     )
-    (mended,) = json.loads(later)["results"]
-    assert mended["facts"]["state"] == "active"
-    assert [its["id"] for its in mended["findings"]] == ["stop-without-ctl"]
+    (fixed,) = json.loads(later)["results"]
+    assert fixed["facts"]["state"] == "active"
+    assert [its["id"] for its in fixed["findings"]] == ["stop-without-ctl"]

@@ -98,7 +98,7 @@ def test_runit_restarts_it_and_sv_down_holds(kept: Kept, wrapped: bool) -> None:
     command = f"sv down {directory}" + (" && ctl stop web" if wrapped else "")
     assert said == {"kind": "runit", "name": "gateway", "command": command, "restarts": True, "setting": None}
     planned = kept.sandbox.ctl("stop", "web", "--dry-run").expect(0)
-    line = f"ctl: web: belongs to runit (gateway), which restarts it: {command} holds\n"
+    line = f"ctl: web: belongs to runit (gateway), which restarts it; to fix: {command}\n"
     assert planned.stderr == kept.comes_back_after("kill").stderr == line
     assert kept.sandbox.ctl("kill", "web", "--quiet", "--dry-run").expect(0).stderr == ""
     kept.holds(command)
@@ -112,7 +112,7 @@ def test_s6_restarts_it_and_s6_svc_holds(kept: Kept) -> None:
     directory = kept.script(kept.sandbox.root / "scan" / "gateway" / "run").parent
     supervise(kept, ["s6-svscan", directory.parent])
     said = kept.comes_back_after("stop")
-    assert said.stderr == f"ctl: web: belongs to s6 (gateway), which restarts it: s6-svc -d {directory} holds\n"
+    assert said.stderr == f"ctl: web: belongs to s6 (gateway), which restarts it; to fix: s6-svc -d {directory}\n"
     kept.holds(f"s6-svc -d {directory}")
     subprocess.run(["s6-svwait", "-t", "20000", "-d", directory], check=True)
     wanted = subprocess.run(["s6-svstat", "-o", "up,wantedup", directory], capture_output=True, text=True, check=True)
@@ -146,7 +146,7 @@ startsecs=0
     supervise(kept, [VENV_BIN / "supervisord", "-c", conf])
     said = kept.comes_back_after("stop")
     command = f"supervisorctl -c {conf} stop gateway"
-    assert said.stderr == f"ctl: web: belongs to supervisord (gateway), which may restart it: {command} holds\n"
+    assert said.stderr == f"ctl: web: belongs to supervisord (gateway), which may restart it; to fix: {command}\n"
     kept.holds(command)
     explained = kept.sandbox.ctl("explain", "web").expect(0)
     assert "supervis" not in explained.stdout
@@ -217,7 +217,7 @@ def unit(
 @pytest.mark.systemd
 def test_a_unit_restarts_it_and_systemctl_stop_holds(unit: Supervised) -> None:
     first = unit.start(Restart="always")
-    line = f"ctl: web: belongs to {unit.name}, which restarts it (Restart=always): systemctl stop {unit.name} holds\n"
+    line = f"ctl: web: belongs to {unit.name}, which restarts it (Restart=always); to fix: systemctl stop {unit.name}\n"
     wait_until(lambda: unit.ctl("stop", "web", "--dry-run").stderr == line, "systemd has answered in time")
     assert unit.ctl("stop", "web").stderr in (line, line.replace("restarts it (Restart=always)", "may restart it"))
     wait_until(lambda: unit.main() not in {0, first}, "it came back")
@@ -287,7 +287,9 @@ def test_a_systemd_that_hangs_keeps_nothing_from_being_done(unit: Supervised) ->
         signal.pidfd_send_signal(manager, signal.SIGCONT)
         os.close(manager)
     assert said.stdout.startswith(f"web: stopped, pid {main}")
-    assert said.stderr == f"ctl: web: belongs to {unit.name}, which may restart it: systemctl stop {unit.name} holds\n"
+    assert (
+        said.stderr == f"ctl: web: belongs to {unit.name}, which may restart it; to fix: systemctl stop {unit.name}\n"
+    )
     assert took < 20
     unit.host.run("systemctl", "stop", unit.name)
 

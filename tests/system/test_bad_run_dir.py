@@ -37,7 +37,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "read-only": (read_only, "Read-only file system"),
 }
 # A new lock file cannot be made either.
-UNLOCKED = "cannot lock the service: its run directory is full or read-only; make room there, or mount it writable"
+UNLOCKED = "cannot lock the service: its run directory is full or read-only"
 FIRST_START = [
     (full, "cannot write the record of the service: No space left on device"), (no_inodes, UNLOCKED),
     (read_only, UNLOCKED),
@@ -207,10 +207,8 @@ def test_one_that_cannot_be_made(plain_sandbox: Sandbox) -> None:
     locked.mkdir(mode=0o755)  # root's
     run_dir = locked / "run"
     line = one_line(plain_sandbox.ctl("start", "web", "--run-dir", run_dir).expect(4))
-    assert (
-        line
-        == f"ctl: web: cannot make the run directory {run_dir}: Permission denied; try again as root (set by --run-dir)"
-    )
+    why = f"cannot make the run directory {run_dir}: Permission denied (set by --run-dir)"
+    assert line == f"ctl: web: {why}; to fix: try again as root"
     assert services(plain_sandbox) == []
     assert plain_sandbox.ctl("status", "web", "--run-dir", run_dir).expect(3).stdout == "web: stopped\n"
     assert plain_sandbox.ctl("stop", "web", "--run-dir", run_dir).expect(0).stdout == "web: already stopped\n"
@@ -247,7 +245,7 @@ def test_one_that_this_user_may_not_write_to(sandbox: Sandbox, plain_sandbox: Sa
     run_dir = sandbox.run_dir  # root's
     line = one_line(plain_sandbox.ctl("start", "web", "--run-dir", run_dir).expect(4))
     assert line == (
-        f"ctl: web: not allowed to lock this service; try again as its owner or root ({run_dir / 'web.lock'})"
+        f"ctl: web: not allowed to lock this service ({run_dir / 'web.lock'}); to fix: try again as its owner or root"
     )
     assert services(plain_sandbox) == []
     status = plain_sandbox.ctl("status", "web", "--run-dir", run_dir).expect(4)
@@ -319,7 +317,7 @@ def test_a_log_directory_that_cannot_be_made(plain_sandbox: Sandbox) -> None:
     log = locked / "log" / "web.log"
     plain_sandbox.service("web", "polite", start={"log": str(log)})
     line = one_line(plain_sandbox.ctl("start", "web").expect(4))
-    assert line == f"ctl: web: cannot open the log: Permission denied; try again as root (start.log = {log})"
+    assert line == f"ctl: web: cannot open the log: Permission denied (start.log = {log}); to fix: try again as root"
     assert services(plain_sandbox) == []
 
 

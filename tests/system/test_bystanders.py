@@ -254,8 +254,8 @@ def test_two_matches_where_one_may_be_are_listed_and_left_alone(sandbox: Sandbox
         first, *listed = refused.stderr.splitlines()
         assert refused.stdout == ""
         assert first == (
-            "ctl: web: 2 processes match and at most 1 may (match.max): none was touched; name the right one with --pid"
-            f" ({sandbox.services / 'web.toml'})"
+            "ctl: web: 2 processes match and at most 1 may: none was touched"
+            f" ({sandbox.services / 'web.toml'}, match.max); to fix: name the right one with --pid"
         )
         assert len(listed) == 2
         for process, line in zip(both, sorted(listed), strict=True):
@@ -421,7 +421,8 @@ def test_a_survivor_of_an_earlier_run_is_not_taken_for_the_main_process(sandbox:
     assert again["pid"] not in {pid, escapee}
     assert proc.alive(escapee)
     (fault,) = again["errors"]
-    assert fault["what"] == "1 process of an earlier run still there; stop or kill ends them too"
+    assert fault["what"] == "1 process of an earlier run still there"
+    assert fault["fix"] == f"ctl stop {word}, which ends them too"
     assert fault["details"][0].startswith(f"pid {escapee}, ")
     wait_file(file)
     sandbox.ctl("stop", word, "--schedule", "TERM/0.2/KILL/5").expect(0)

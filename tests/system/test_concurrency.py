@@ -332,8 +332,11 @@ def test_a_lock_timeout_names_who_holds_the_service(sandbox: Sandbox, verb: str,
     held = f"ctl start (pid {holder.pid})"
     lock = sandbox.run_dir / "web.lock"
     lines = [f"ctl: web: waiting for {held}"] if float(seconds) else []  # nobody waits for 0 s
-    mend = "--lock-timeout waits longer, ctl kill web cuts it short"
-    assert busy.stderr.splitlines() == [*lines, f"ctl: web: {held} holds it; waited {seconds} s; {mend} ({lock})"]
+    fix = "--lock-timeout waits longer, ctl kill web cuts it short"
+    assert busy.stderr.splitlines() == [
+        *lines,
+        f"ctl: web: {held} holds it; waited {seconds} s ({lock}); to fix: {fix}",
+    ]
     assert busy.stdout == ""
     assert holder.alive()
     assert len(services(sandbox)) == 1

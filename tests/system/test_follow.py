@@ -101,10 +101,10 @@ def test_a_log_or_journal_that_may_not_be_read(sandbox: Sandbox, log: Path) -> N
     sandbox.ctl("kill", "web").expect(0)
     for follow in ([], ["-f"]):
         line = sandbox.ctl("logs", "web", *follow, user=NOBODY_UID).expect(4).stderr
-        assert line == f"ctl: web: its log cannot be read: Permission denied; try again as root ({log})\n"
+        assert line == f"ctl: web: its log cannot be read: Permission denied ({log}); to fix: try again as root\n"
         line = sandbox.ctl("events", *follow, user=NOBODY_UID).expect(4).stderr
         journal = sandbox.log_dir / "events.jsonl"
-        assert line == f"ctl: the journal cannot be read: Permission denied; try again as root ({journal})\n"
+        assert line == f"ctl: the journal cannot be read: Permission denied ({journal}); to fix: try again as root\n"
 
 
 def test_a_reader_that_goes_away_ends_it_without_a_further_line(sandbox: Sandbox, log: Path) -> None:

@@ -64,6 +64,7 @@ def anothers(path: Path, pid: int) -> None:
 
 NOT_ONE = "holds {!r}, not one process id".format
 NO_PID = "holds '{}': no service's process id".format
+FIXES = {"writable by everyone": "chmod o-w '{path}'"}
 MALFORMED: dict[str, tuple[Make, str]] = {
     "empty": (content(""), "is empty"),
     "blank": (content(" \n\n"), "is empty"),
@@ -89,7 +90,7 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "a socket": (unix_socket, "is a socket or a device"),
     "a link to a good one": (link, "is a symbolic link"),
     "a link to nothing": (lambda path, _: path.symlink_to("nothing"), "is a symbolic link"),
-    "writable by everyone": (writable, "can be written by everyone (mode 0666); mend it with: chmod o-w '{path}'"),
+    "writable by everyone": (writable, "can be written by everyone (mode 0666)"),
     "of another user": (anothers, "is not to be trusted: {path} belongs to nobody, not to root"),
 }
 
@@ -112,14 +113,15 @@ def web(sandbox: Sandbox, own: Path) -> Iterator[None]:
     sandbox.ctl("kill", "web")
 
 
-def line(source: str, why: str, path: Path) -> str:
-    return f"ctl: web: {source} {why}; it is not believed ({path})\n"
+def line(source: str, why: str, path: Path, fix: str = "") -> str:
+    return f"ctl: web: {source} {why}; it is not believed ({path}){fix and f'; to fix: {fix}'}\n"
 
 
-def complaint(target: str, source: str, why: str, path: Path) -> str:
+def complaint(target: str, source: str, why: str, path: Path, fix: str = "") -> str:
     size = path.lstat().st_size
     why = why.format(path=path, size=size, limit=16384 if source == "record" else 64)
-    return f"ctl: {target}: {source} {why}; it is not believed ({path})"
+    to_fix = f"; to fix: {fix.format(path=path)}" if fix else ""
+    return f"ctl: {target}: {source} {why}; it is not believed ({path}){to_fix}"
 
 
 def paths(sandbox: Sandbox, kind: str) -> dict[str, Path]:
@@ -149,7 +151,8 @@ def test_malformed_pid_files(sandbox: Sandbox, innocent: Process, verb: str, sou
         path = paths(sandbox, kind)[source]
         make(path, innocent.pid)
         # Only what holds no braces of its own is filled in.
-        expected.append(complaint(targets[kind], source, why.replace("PID", str(innocent.pid)), path))
+        said = why.replace("PID", str(innocent.pid))
+        expected.append(complaint(targets[kind], source, said, path, FIXES.get(kind, "")))
 
     result = sandbox.ctl(verb, *targets.values(), "--json", timeout=30).expect(VERBS[verb])
     assert sorted(result.stderr.splitlines()) == sorted(expected), "one line for each"
@@ -157,6 +160,9 @@ def test_malformed_pid_files(sandbox: Sandbox, innocent: Process, verb: str, sou
     for kind, target in targets.items():
         one = result.by_target[target]
         assert one["state" if verb == "status" else "before"] == "stale", kind
+        fix = FIXES.get(kind, "").format(path=paths(sandbox, kind)[source]) or None
+        (claim,) = [its for its in one["claim" if verb == "status" else "claims"] if its["source"] == source]
+        assert (claim["verdict"], claim["fix"]) == ("refused", fix), kind
         assert one.get("signals", []) == [], kind
         assert (verb == "start") == bool(sandbox.running(target)), kind
         if verb != "start":
@@ -233,8 +239,8 @@ def test_a_pid_file_in_a_directory_that_everyone_can_write_to(sandbox: Sandbox, 
     good(directory / "own.pid", innocent.pid)
     sandbox.service("web", "polite", stop={"pid_file": str(directory / "own.pid")})
     result = sandbox.ctl(verb, "web").expect(VERBS[verb])
-    why = f"lies in a directory that everyone can write to; mend it with: chmod o-w '{directory}'"
-    assert result.stderr == line("stop.pid_file", why, directory / "own.pid")
+    why, fix = "lies in a directory that everyone can write to", f"chmod o-w '{directory}'"
+    assert result.stderr == line("stop.pid_file", why, directory / "own.pid", fix)
     assert_untouched(innocent)
 
 
@@ -278,9 +284,8 @@ def test_a_file_that_may_not_be_read_leaves_it_unknown(plain_sandbox: Sandbox, v
     good(path, 4242)
     path.chmod(0)
     result = sandbox.ctl(verb, "web").expect(4)
-    assert result.stderr == (
-        f"ctl: web: cannot tell whether it is running: its {source} may not be read; try again as root ({path})\n"
-    )
+    what = f"cannot tell whether it is running: its {source} may not be read ({path})"
+    assert result.stderr == f"ctl: web: {what}; to fix: try again as root\n"
     assert sandbox.running("web") == []
     assert path.exists()
 
@@ -377,7 +382,7 @@ def test_records_that_are_no_plain_files(sandbox: Sandbox, record: Json, verb: s
         make(path, 4242)
         if path.is_file() and kind != "huge":
             path.write_text(json.dumps({**record, "target": targets[kind]}), encoding="utf-8")
-        expected.append(complaint(targets[kind], "record", why, path))
+        expected.append(complaint(targets[kind], "record", why, path, FIXES.get(kind, "")))
     result = sandbox.ctl(verb, *targets.values(), timeout=30).expect(VERBS[verb])
     assert sorted(result.stderr.splitlines()) == sorted(expected)
 

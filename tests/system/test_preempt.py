@@ -246,8 +246,10 @@ def troubled(plain: Sandbox) -> Iterator[dict[str, str]]:
         yield {
             "stays": f"still alive after the whole schedule: pid {started['stays']['pid']} (state S)",
             "frozen": f"still alive after the whole schedule: pid {started['frozen']['pid']} (state D)",
-            "unreadable": "cannot tell whether it is running: its record may not be read; try again as root",
-            "anothers": f"not allowed to signal pid {other.pid}, which belongs to another user; try again as root",
+            "unreadable": "cannot tell whether it is running: its record may not be read"
+            f" ({plain.record('unreadable')}); to fix: try again as root",
+            "anothers": f"not allowed to signal pid {other.pid}, which belongs to another user"
+            "; to fix: try again as root",
         }
     assert_untouched(other)
 

@@ -109,7 +109,7 @@ def test_who_may_be_running_unseen_is_not_started_a_second_time(
     for verb in ("start", "stop", "kill", "status"):
         refused = plain_sandbox.ctl(verb, word, user=0, prefix=hidden).expect(4)
         assert "cannot tell whether it is running" in refused.stderr
-        assert "try again as root" in refused.stderr
+        assert refused.stderr.endswith("; to fix: try again as root\n")
     assert not proc.services(word)
     assert not plain_sandbox.record(word).exists()
     assert_untouched(other)
@@ -167,7 +167,7 @@ def test_a_service_of_root_is_seen_by_a_plain_user_and_not_touched(sandbox: Sand
         refused = sandbox.ctl(verb, word, user=PLAIN_UID).expect(4)
         assert refused.stdout == ""
         (line,) = refused.stderr.splitlines()
-        assert re.fullmatch(rf"ctl: {word}: .*not allowed to .*; try again as .*root.*", line)
+        assert re.fullmatch(rf"ctl: {word}: .*not allowed to .*; to fix: try again as .*root.*", line)
     check()
 
 
@@ -183,9 +183,8 @@ def test_a_refused_signal_is_one_clear_line_and_the_record_is_kept(
         assert (adopted["reason"], adopted["pid"]) == ("already_running", other.pid)
     refused = plain_sandbox.ctl(verb, word).expect(4)
     assert refused.stdout == ""
-    assert refused.stderr == (
-        f"ctl: {word}: not allowed to signal pid {other.pid}, which belongs to another user; try again as root\n"
-    )
+    what = f"not allowed to signal pid {other.pid}, which belongs to another user"
+    assert refused.stderr == f"ctl: {word}: {what}; to fix: try again as root\n"
     result = plain_sandbox.ctl(verb, word, "--json").expect(4).one
     assert (result["reason"], result["signals"], result["changed"]) == ("permission_denied", [], False)
     assert (result["before"], result["after"]) == ("running", "running")
@@ -253,31 +252,32 @@ PLACES = {
 
 
 def assert_refused(sandbox: Sandbox, place: Path, *args: object) -> str:
-    """ctl refuses with one line that names the place, its owner and mode; returns the command that would mend it."""
+    """ctl refuses with one line that names the place, its owner and mode; returns the command that would fix it."""
     refused = sandbox.ctl(*args).expect(6)
     assert refused.stdout == ""
     (line,) = refused.stderr.splitlines()
     found = place.stat()
     owner = {0: "root", PLAIN_UID: str(PLAIN_UID)}[found.st_uid]
     mode = stat.S_IMODE(found.st_mode)
-    said = re.search(rf" {re.escape(str(place))} [a-z, ]+ \(owner {owner}, mode {mode:04o}\): mend it with: (.*)", line)
+    what = rf" {re.escape(str(place))} [a-z, ]+ \(owner {owner}, mode {mode:04o}\)"
+    said = re.search(rf"{what}( \([^()]*\))?; to fix: (.*)$", line)
     assert said, line
-    return re.sub(r" \([^()]*\)$", "", said[1])
+    return said[2]
 
 
 @pytest.mark.parametrize("spoil", [by_everyone, by_a_group, by_its_owner], ids=lambda spoil: spoil.__name__)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-def test_what_others_may_write_to_is_refused_until_it_is_mended(sandbox: Sandbox, place: str, spoil: Spoil) -> None:
+def test_what_others_may_write_to_is_refused_until_it_is_fixed(sandbox: Sandbox, place: str, spoil: Spoil) -> None:
     path = (sandbox.root / place).resolve()
     untouched_service(sandbox, "web")
     pid = sandbox.pid("web")
     spoil(path)
     assert_refused(sandbox, path, "stop", "web")
-    mend = assert_refused(sandbox, path, "kill", "web")
+    fix = assert_refused(sandbox, path, "kill", "web")
     assert "got" not in sandbox.log("web").read_text(encoding="utf-8")
     assert proc.alive(pid)
 
-    subprocess.run(["sh", "-c", mend], check=True)
+    subprocess.run(["sh", "-c", fix], check=True)
     found = path.stat()
     assert (found.st_uid, found.st_mode & 0o022) == (0, 0)
     assert sandbox.ctl("kill", "web", "--json").expect(0).one["pid"] == pid
@@ -328,9 +328,9 @@ def test_a_link_that_others_could_turn_elsewhere_is_refused(sandbox: Sandbox) ->
     real.rename(safe / "web.toml")
     real.symlink_to(safe / "web.toml")
     by_everyone(sandbox.services)
-    mend = assert_refused(sandbox, sandbox.services, "start", "web")
+    fix = assert_refused(sandbox, sandbox.services, "start", "web")
     assert not (sandbox.tmp / "executed").exists()
-    subprocess.run(["sh", "-c", mend], check=True)
+    subprocess.run(["sh", "-c", fix], check=True)
     sandbox.ctl("status", "web").expect(3)
 
 

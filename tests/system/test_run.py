@@ -199,7 +199,7 @@ def test_a_second_one_is_refused(sandbox: Sandbox) -> None:
     result = sandbox.ctl("run", "web").expect(1)
     assert (
         result.stderr
-        == f"ctl: web: already running as pid {first.pid}: run would start a second one; ctl stop web first\n"
+        == f"ctl: web: already running as pid {first.pid}: run would start a second one; to fix: ctl stop web\n"
     )
     assert first.alive()
     assert sandbox.pid("web") == first.pid
@@ -231,7 +231,8 @@ def test_of_many_at_once_one_runs(sandbox: Sandbox) -> None:
 def test_a_forking_service_is_refused(sandbox: Sandbox) -> None:
     sandbox.service("web", "forker", "--no-pidfile", start={"type": "forking"})
     result = sandbox.ctl("run", "web").expect(6)
-    assert result.stderr.startswith('ctl: web: a service of type = "forking" leaves the foreground; use ctl start (')
+    assert result.stderr.startswith('ctl: web: a service of type = "forking" leaves the foreground (')
+    assert result.stderr.endswith("; to fix: ctl start web\n")
     assert proc.services("web") == []
 
 

@@ -197,8 +197,8 @@ def test_without_kill_what_ignores_it_is_left_and_said_to_be_alive(sandbox: Sand
     record = sandbox.record(name).read_bytes()
     result = sandbox.ctl("stop", name).expect(150)
     assert result.stdout == ""
-    mend = f"it was not sent KILL, which ctl kill {name} does"
-    assert result.stderr == f"ctl: {name}: still alive after the whole schedule: pid {pid} (state S); {mend}\n"
+    what = f"still alive after the whole schedule: pid {pid} (state S); it was not sent KILL"
+    assert result.stderr == f"ctl: {name}: {what}; to fix: ctl kill {name}\n"
     assert proc.alive(pid)
     assert proc.alive_for_psutil(pid)
     assert sandbox.record(name).read_bytes() == record

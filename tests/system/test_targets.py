@@ -139,14 +139,16 @@ def test_whoever_sits_at_a_terminal_is_asked_first(sandbox: Sandbox) -> None:
         assert f"  db       pid {pids['db']}\n  gateway  pid {pids['gateway']}\n" in screen
         assert f"{argv[0].capitalize()} these 2 services? [y/N] " in screen
         assert "ctl: not confirmed: nothing was done\n" in screen
-        assert f"ctl: vault: is protected: left alone; ctl {argv[0]} vault does it\n" in screen
+        assert f"ctl: vault: is protected: left alone; to fix: ctl {argv[0]} vault\n" in screen
     code, screen = at_a_terminal(sandbox, ["stop"], ctrl_c)
     assert code == 130
     assert "interrupted" in screen
     unseen = sandbox.tmp / "unseen"
     with Terminal(sandbox.reaper, ["sh", "-c", f"{CTL} stop 2>{unseen}"], sandbox.environment()) as terminal:
         assert terminal.wait() == 1
-    assert "cannot, as stderr is no terminal: nothing was done; --yes goes on" in unseen.read_text(encoding="utf-8")
+    assert "cannot, as stderr is no terminal: nothing was done; to fix: --yes goes on" in unseen.read_text(
+        encoding="utf-8"
+    )
     code, screen = at_a_terminal(sandbox, ["stop", "--dry-run"], None)
     assert code == 0
     assert "db: would take at most" in screen

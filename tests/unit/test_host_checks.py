@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ctl.model.diagnosis import ERROR, NOTE, WARNING, Finding, diagnosis, exit_code_of_all
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault
 from ctl.system.premises import Logins, Premises
+from ctl.system.trust import Untrusted
 from ctl.verbs.host_checks import check_logins, check_premises, refusal
 
 SOUND = Premises(
@@ -41,7 +43,7 @@ SOUND = Premises(
 def test_premises(given: dict[str, Any], found: list[tuple[str, str]]) -> None:
     findings = list(check_premises(SOUND._replace(**given), services=100))
     assert [(finding.id, finding.severity) for finding in findings] == found
-    assert all(finding.mend and finding.where for finding in findings)
+    assert all(finding.fix and finding.where for finding in findings)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +62,20 @@ def test_logins(logins: Logins | None, user: str, severity: str | None) -> None:
     assert [finding.severity for finding in check_logins(logins, user)] == ([severity] if severity else [])
 
 
-def test_a_refusal_keeps_its_mend() -> None:
-    error = CtlError("bad_config", "/etc/ctl can be written by everyone: mend it with: chmod o-w '/etc/ctl'")
+def test_a_refusal_keeps_its_fix() -> None:
+    error = Untrusted("bad_config", "/etc/ctl can be written by everyone", where="--conf", fix="chmod o-w '/etc/ctl'")
     found = refusal(error)
-    assert (found.id, found.mend) == ("conf-writable", "chmod o-w '/etc/ctl'")
-    assert refusal(CtlError("bad_config", "/x is not a directory", where="--conf")).mend is None
+    assert (found.id, found.what, found.where, found.fix) == (
+        "conf-writable", "/etc/ctl can be written by everyone", "--conf", "chmod o-w '/etc/ctl'",
+    )  # fmt: skip
+    other = refusal(CtlError("bad_config", "/x is not a directory", where="--conf", fix="mkdir /x"))
+    assert (other.id, other.fix) == ("configuration", "mkdir /x")
+
+
+def test_the_old_name_of_a_fix_says_the_same() -> None:
+    for fix in ("chmod o-w /etc/ctl", None):
+        finding = Finding(id="x", severity=NOTE, what="y", fix=fix)
+        assert msgspec.to_builtins(finding)["mend"] == msgspec.to_builtins(finding)["fix"] == fix
 
 
 def test_exit_codes() -> None:

@@ -23,12 +23,13 @@ def service(text: str, target: str = "web", fill: dict[str, str] = FILL) -> Serv
     return understand(tomllib.loads(text), parse_target(target), FILE, fill)
 
 
-def faults(text: str) -> list[str]:
+def faults(text: str) -> list[CtlError]:
     with pytest.raises(CtlError) as caught:
         service(text)
     error = caught.value
-    assert (error.reason, error.exit_code, error.where, error.target) == ("bad_config", 6, FILE, "web")
-    return [error.what, *error.details]
+    for one in (error, *error.others):
+        assert (one.reason, one.exit_code, one.where, one.target) == ("bad_config", 6, FILE, "web")
+    return [error, *error.others]
 
 
 # -------------------------------------------------------------------------------------------------------- what is right
@@ -104,117 +105,132 @@ def test_tcp_address(text: str, address: tuple[str, int]) -> None:
 
 # -------------------------------------------------------------------------------------------------------- what is wrong
 
-NEAR = "did you mean"
 PROGRAM = 'expected a program and its arguments, such as ["/usr/bin/sleep", "60"]'
 SIGNAL = "is neither a signal nor a number of seconds"
 
 
+# The definition, how the fault begins, and the fix where there is one.
+WRONG: list[tuple[str, ...]] = [
+    # Names, with the nearest valid one.
+    ('descripton = "x"', "descripton: no such key (valid: description, ", "write description instead"),
+    ("[strat]", "strat: no such key", "write start instead"),
+    (START + 'enviroment = { A = "1" }', "start.enviroment: no such key (valid: ", "write environment instead"),
+    ('[match]\njavamain = "x"', "match.javamain: no such key (valid: cmdline, ", "write java_main instead"),
+    ("[stop]\nxyzzy = 1", "stop.xyzzy: no such key (valid: schedule, kill_mode, "),
+    (HOOK + "timeot = 3 }]", "stop.before[0].timeot: no such key", "write timeout instead"),
+    (START + "limits = { nofiles = 3 }", "start.limits.nofiles: no such limit", "write nofile instead"),
+    # Types.
+    ("description = 3", "description: expected str, found 3"),
+    ("start = 3", "start: expected a table, found 3"),
+    ('[[start]]\ncommand = ["a"]', "start: expected a table, found [{"),
+    ("[start]", "start.command: missing"),
+    ('[start]\ncommand = "/bin/web run"', "start.command: expected array, found '/bin/web run'"),
+    ('[start]\ncommand = ["a", 3]', "start.command: expected str at [1], found ['a', 3]"),
+    (START + "umask = 27", "start.umask: expected str, found 27"),
+    (START + "user = 1000", "start.user: expected str, found 1000"),
+    (START + "nice = 1.5", "start.nice: expected int, found 1.5"),
+    (START + "nice = true", "start.nice: expected int, found True"),
+    (START + "environment = { A = 1 }", "start.environment.A: expected str, found 1"),
+    (START + "limits = { nofile = 1.5 }", "start.limits.nofile: expected "),
+    ('[ready]\ntimeout = "5"', "ready.timeout: expected float, found '5'"),
+    ('[match]\nmax = "2"', "match.max: expected int, found '2'"),
+    ('[stop]\nprotected = "yes"', "stop.protected: expected bool, found 'yes'"),
+    ('[stop]\nbefore = ["/x"]', "stop.before[0]: expected "),
+    # A choice of words.
+    (START + 'type = "fork"', "start.type: expected simple, forking or notify, found 'fork'", "write forking instead"),
+    (
+        '[stop]\nkill_mode = "tres"', "stop.kill_mode: expected mixed, process or tree, found 'tres'",
+        "write tree instead",
+    ),
+    # Values.
+    ("[start]\ncommand = []", f"start.command: {PROGRAM}"),
+    ('[start]\ncommand = [""]', f"start.command: {PROGRAM}"),
+    ('[start]\ncommand = ["a\\u0000"]', "start.command: holds a NUL"),
+    (START + 'directory = "opt"', "start.directory: expected an absolute path, found 'opt'"),
+    (START + 'log = "web.log"', "start.log: expected an absolute path, found 'web.log'"),
+    (START + "log_keep = -1", "start.log_keep: expected 0 or more, found -1"),
+    (START + 'umask = "9"', "start.umask: expected octal digits such as \"027\", found '9'"),
+    (START + 'umask = "7777"', "start.umask: expected octal digits such as \"027\", found '7777'"),
+    (START + "nice = 20", "start.nice: expected -20 to 19, found 20"),
+    (START + "nice = -21", "start.nice: expected -20 to 19, found -21"),
+    (START + 'group = "web"', "start.group: given without start.user"),
+    (START + 'limits = { nofile = "x" }', 'start.limits.nofile: expected a number from 0 or "infinity", found '),
+    (START + "limits = { nofile = -1 }", 'start.limits.nofile: expected a number from 0 or "infinity", found -1'),
+    (START + 'environment = { "A-B" = "1" }', "start.environment: 'A-B' is no variable's name ("),
+    (START + 'environment = { CTL_TARGET = "x" }', "start.environment.CTL_TARGET: ctl sets it itself"),
+    (START + 'environment = { CTL_RUN_ID = "x" }', "start.environment.CTL_RUN_ID: ctl sets it itself"),
+    (START + 'environment = { A = "\\u0000" }', "start.environment.A: holds a NUL"),
+    # Probes.
+    ('[ready]\ntcp = "10009"', "ready.tcp: '10009' is not HOST:PORT, such as \"127.0.0.1:8080\""),
+    ('[ready]\ntcp = "localhost:0"', "ready.tcp: 'localhost:0' is not HOST:PORT"),
+    ('[ready]\ntcp = "localhost:65536"', "ready.tcp: 'localhost:65536' is not HOST:PORT"),
+    ('[ready]\ntcp = "::1:80"', "ready.tcp: '::1:80' is not HOST:PORT"),
+    ('[ready]\nhttp = "ftp://x/"', "ready.http: expected http://HOST[:PORT]/PATH, found 'ftp://x/'"),
+    ('[ready]\nhttp = "localhost:80/x"', "ready.http: expected http://HOST[:PORT]/PATH, found 'localhost:80/x'"),
+    ('[ready]\nhttp = "http://a b/"', "ready.http: expected http://HOST[:PORT]/PATH, found 'http://a b/'"),
+    ('[ready]\nlog = "("', "ready.log: '(' is no regular expression: missing )"),
+    ('[ready]\nlog = "x*"', "ready.log: 'x*' matches everything"),
+    ("[ready]\ncommand = []", f"ready.command: {PROGRAM}"),
+    ('[ready]\ntcp = "a:1"\nlog = "x"', "ready: one probe at most, found tcp and log"),
+    ("[ready]\ntimeout = 0", "ready.timeout: expected more than 0 seconds, found 0"),
+    ("[ready]\ntimeout = -1", "ready.timeout: expected more than 0 seconds, found -1"),
+    ("[ready]\ntimeout = nan", "ready.timeout: expected "),
+    ("[ready]\nsettle = -0.5", "ready.settle: expected 0 or more seconds, found -0.5"),
+    (
+        START + 'type = "forking"\n[ready]\nnotify = true', 'ready.notify: a service of type "forking" sends no ',
+        'use type = "notify"',
+    ),
+    # Rules: none that takes in everything.
+    ('[match]\ncmdline = "["', "match.cmdline: '[' is no regular expression: "),
+    ('[match]\ncmdline = ""', "match.cmdline: is empty"),
+    ('[match]\ncmdline = ".*"', "match.cmdline: '.*' matches everything"),
+    ('[match]\ncmdline = "java|"', "match.cmdline: 'java|' matches everything"),
+    ('[match]\nexecutable = ""', "match.executable: "),
+    ('[match]\nexecutable = "*"', "match.executable: '*' matches everything"),
+    ('[match]\nexecutable = "/*"', "match.executable: '/*' matches everything"),
+    ('[match]\njava_main = ""', "match.java_main: "),
+    ("[match]\nmax = 0", "match.max: expected 1 or more, found 0"),
+    (
+        '[match]\nuser = "web"', "match.user: a user alone would match all that this user runs",
+        "add cmdline, executable or java_main",
+    ),
+    # Stop, reload, drain.
+    ('[stop]\nschedule = "TREM/5"', f"stop.schedule: 'TREM/5' 'TREM' {SIGNAL}", "write TERM instead"),
+    (
+        '[stop]\nschedule = "TERM"', "stop.schedule: 'TERM' ends in a signal",
+        "say how long to wait after it, for example TERM/5",
+    ),
+    ("[stop]\nschedule = 5", "stop.schedule: expected str, found 5"),
+    ('[stop]\npid_file = "run/web.pid"', "stop.pid_file: expected an absolute path, found 'run/web.pid'"),
+    ("[stop]\nbefore = [[]]", f"stop.before[0]: {PROGRAM}"),
+    ('[stop]\nafter = [["a"], { command = [] }]', f"stop.after[1]: {PROGRAM}"),
+    (HOOK + "timeout = -1 }]", "stop.before[0].timeout: expected more than 0 seconds, found -1"),
+    ("[reload]", "reload: expected either signal or command"),
+    ('[reload]\nsignal = "HUP"\ncommand = ["a"]', "reload: expected either signal or command"),
+    ('[reload]\nsignal = "HUPP"', "reload.signal: 'HUPP' ", "write HUP instead"),
+    ('[reload]\nsignal = "SIGKILL"', "reload.signal: no program can catch KILL"),
+    ("[reload]\ncommand = []", f"reload.command: {PROGRAM}"),
+    ('[reload]\ncommand = ["a"]\ntimeout = 0', "reload.timeout: expected more than 0 seconds, found 0"),
+    ("[drain]", "drain: expected one of command, http, tcp, found none"),
+    ('[drain]\ntcp = "a:1"\nhttp = "http://a/"', "drain: expected one of command, http, tcp, found http and tcp"),
+    ('[drain]\ntcp = "a"', "drain.tcp: 'a' is not HOST:PORT"),
+    ('[drain]\ncommand = ["a"]\ninterval = 0', "drain.interval: expected more than 0 seconds, found 0"),
+    ('[drain]\ncommand = ["a"]\ntimeout = -1', "drain.timeout: expected more than 0 seconds, found -1"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        # Names, with the nearest valid one.
-        ('descripton = "x"', "descripton: no such key; did you mean description? (valid: description, "),
-        ("[strat]", "strat: no such key; did you mean start?"),
-        (START + 'enviroment = { A = "1" }', "start.enviroment: no such key; did you mean environment? (valid: "),
-        ('[match]\njavamain = "x"', "match.javamain: no such key; did you mean java_main? (valid: cmdline, "),
-        ("[stop]\nxyzzy = 1", "stop.xyzzy: no such key (valid: schedule, kill_mode, "),
-        (HOOK + "timeot = 3 }]", "stop.before[0].timeot: no such key; did you mean timeout?"),
-        (START + "limits = { nofiles = 3 }", "start.limits.nofiles: no such limit; did you mean nofile?"),
-        # Types.
-        ("description = 3", "description: expected str, found 3"),
-        ("start = 3", "start: expected a table, found 3"),
-        ('[[start]]\ncommand = ["a"]', "start: expected a table, found [{"),
-        ("[start]", "start.command: missing"),
-        ('[start]\ncommand = "/bin/web run"', "start.command: expected array, found '/bin/web run'"),
-        ('[start]\ncommand = ["a", 3]', "start.command: expected str at [1], found ['a', 3]"),
-        (START + "umask = 27", "start.umask: expected str, found 27"),
-        (START + "user = 1000", "start.user: expected str, found 1000"),
-        (START + "nice = 1.5", "start.nice: expected int, found 1.5"),
-        (START + "nice = true", "start.nice: expected int, found True"),
-        (START + "environment = { A = 1 }", "start.environment.A: expected str, found 1"),
-        (START + "limits = { nofile = 1.5 }", "start.limits.nofile: expected "),
-        ('[ready]\ntimeout = "5"', "ready.timeout: expected float, found '5'"),
-        ('[match]\nmax = "2"', "match.max: expected int, found '2'"),
-        ('[stop]\nprotected = "yes"', "stop.protected: expected bool, found 'yes'"),
-        ('[stop]\nbefore = ["/x"]', "stop.before[0]: expected "),
-        # A choice of words.
-        (START + 'type = "fork"', f"start.type: expected simple, forking or notify, found 'fork'; {NEAR} forking?"),
-        ('[stop]\nkill_mode = "tres"', f"stop.kill_mode: expected mixed, process or tree, found 'tres'; {NEAR} tree?"),
-        # Values.
-        ("[start]\ncommand = []", f"start.command: {PROGRAM}"),
-        ('[start]\ncommand = [""]', f"start.command: {PROGRAM}"),
-        ('[start]\ncommand = ["a\\u0000"]', "start.command: holds a NUL"),
-        (START + 'directory = "opt"', "start.directory: expected an absolute path, found 'opt'"),
-        (START + 'log = "web.log"', "start.log: expected an absolute path, found 'web.log'"),
-        (START + "log_keep = -1", "start.log_keep: expected 0 or more, found -1"),
-        (START + 'umask = "9"', "start.umask: expected octal digits such as \"027\", found '9'"),
-        (START + 'umask = "7777"', "start.umask: expected octal digits such as \"027\", found '7777'"),
-        (START + "nice = 20", "start.nice: expected -20 to 19, found 20"),
-        (START + "nice = -21", "start.nice: expected -20 to 19, found -21"),
-        (START + 'group = "web"', "start.group: given without start.user"),
-        (START + 'limits = { nofile = "x" }', 'start.limits.nofile: expected a number from 0 or "infinity", found '),
-        (START + "limits = { nofile = -1 }", 'start.limits.nofile: expected a number from 0 or "infinity", found -1'),
-        (START + 'environment = { "A-B" = "1" }', "start.environment: 'A-B' is no variable's name ("),
-        (START + 'environment = { CTL_TARGET = "x" }', "start.environment.CTL_TARGET: ctl sets it itself"),
-        (START + 'environment = { CTL_RUN_ID = "x" }', "start.environment.CTL_RUN_ID: ctl sets it itself"),
-        (START + 'environment = { A = "\\u0000" }', "start.environment.A: holds a NUL"),
-        # Probes.
-        ('[ready]\ntcp = "10009"', "ready.tcp: '10009' is not HOST:PORT, such as \"127.0.0.1:8080\""),
-        ('[ready]\ntcp = "localhost:0"', "ready.tcp: 'localhost:0' is not HOST:PORT"),
-        ('[ready]\ntcp = "localhost:65536"', "ready.tcp: 'localhost:65536' is not HOST:PORT"),
-        ('[ready]\ntcp = "::1:80"', "ready.tcp: '::1:80' is not HOST:PORT"),
-        ('[ready]\nhttp = "ftp://x/"', "ready.http: expected http://HOST[:PORT]/PATH, found 'ftp://x/'"),
-        ('[ready]\nhttp = "localhost:80/x"', "ready.http: expected http://HOST[:PORT]/PATH, found 'localhost:80/x'"),
-        ('[ready]\nhttp = "http://a b/"', "ready.http: expected http://HOST[:PORT]/PATH, found 'http://a b/'"),
-        ('[ready]\nlog = "("', "ready.log: '(' is no regular expression: missing )"),
-        ('[ready]\nlog = "x*"', "ready.log: 'x*' matches everything"),
-        ("[ready]\ncommand = []", f"ready.command: {PROGRAM}"),
-        ('[ready]\ntcp = "a:1"\nlog = "x"', "ready: one probe at most, found tcp and log"),
-        ("[ready]\ntimeout = 0", "ready.timeout: expected more than 0 seconds, found 0"),
-        ("[ready]\ntimeout = -1", "ready.timeout: expected more than 0 seconds, found -1"),
-        ("[ready]\ntimeout = nan", "ready.timeout: expected "),
-        ("[ready]\nsettle = -0.5", "ready.settle: expected 0 or more seconds, found -0.5"),
-        (START + 'type = "forking"\n[ready]\nnotify = true', 'ready.notify: a service of type "forking" sends no '),
-        # Rules: none that takes in everything.
-        ('[match]\ncmdline = "["', "match.cmdline: '[' is no regular expression: "),
-        ('[match]\ncmdline = ""', "match.cmdline: is empty"),
-        ('[match]\ncmdline = ".*"', "match.cmdline: '.*' matches everything"),
-        ('[match]\ncmdline = "java|"', "match.cmdline: 'java|' matches everything"),
-        ('[match]\nexecutable = ""', "match.executable: "),
-        ('[match]\nexecutable = "*"', "match.executable: '*' matches everything"),
-        ('[match]\nexecutable = "/*"', "match.executable: '/*' matches everything"),
-        ('[match]\njava_main = ""', "match.java_main: "),
-        ("[match]\nmax = 0", "match.max: expected 1 or more, found 0"),
-        ('[match]\nuser = "web"', "match.user: a user alone would match all that this user runs; add "),
-        # Stop, reload, drain.
-        ('[stop]\nschedule = "TREM/5"', f"stop.schedule: 'TREM/5' 'TREM' {SIGNAL}; did you mean TERM?"),
-        ('[stop]\nschedule = "TERM"', "stop.schedule: 'TERM' ends in a signal; say how long to wait after it, "),
-        ("[stop]\nschedule = 5", "stop.schedule: expected str, found 5"),
-        ('[stop]\npid_file = "run/web.pid"', "stop.pid_file: expected an absolute path, found 'run/web.pid'"),
-        ("[stop]\nbefore = [[]]", f"stop.before[0]: {PROGRAM}"),
-        ('[stop]\nafter = [["a"], { command = [] }]', f"stop.after[1]: {PROGRAM}"),
-        (HOOK + "timeout = -1 }]", "stop.before[0].timeout: expected more than 0 seconds, found -1"),
-        ("[reload]", "reload: expected either signal or command"),
-        ('[reload]\nsignal = "HUP"\ncommand = ["a"]', "reload: expected either signal or command"),
-        ('[reload]\nsignal = "HUPP"', "reload.signal: 'HUPP' "),
-        ('[reload]\nsignal = "SIGKILL"', "reload.signal: no program can catch KILL"),
-        ("[reload]\ncommand = []", f"reload.command: {PROGRAM}"),
-        ('[reload]\ncommand = ["a"]\ntimeout = 0', "reload.timeout: expected more than 0 seconds, found 0"),
-        ("[drain]", "drain: expected one of command, http, tcp, found none"),
-        ('[drain]\ntcp = "a:1"\nhttp = "http://a/"', "drain: expected one of command, http, tcp, found http and tcp"),
-        ('[drain]\ntcp = "a"', "drain.tcp: 'a' is not HOST:PORT"),
-        ('[drain]\ncommand = ["a"]\ninterval = 0', "drain.interval: expected more than 0 seconds, found 0"),
-        ('[drain]\ncommand = ["a"]\ntimeout = -1', "drain.timeout: expected more than 0 seconds, found -1"),
-    ],
-)  # fmt: skip
-def test_a_fault(text: str, fault: str) -> None:
+    ("text", "fault", "fix"), [(row[0], row[1], row[2] if len(row) > 2 else None) for row in WRONG]
+)
+def test_a_fault(text: str, fault: str, fix: str | None) -> None:
     (found,) = faults(text)
-    assert found.startswith(fault)
+    assert found.what.startswith(fault)
+    assert found.fix == fix
 
 
 def test_a_long_value_is_cut() -> None:
     (found,) = faults(f'[match]\nmax = "{"x" * 5000}"')
-    assert len(found) < 200
+    assert len(found.what) < 200
 
 
 def test_all_faults_of_a_file_are_named_at_once() -> None:
@@ -236,7 +252,7 @@ def test_all_faults_of_a_file_are_named_at_once() -> None:
         before = [[]]
         [drain]
     """)
-    keys = {fault.partition(":")[0] for fault in found}
+    keys = {fault.what.partition(":")[0] for fault in found}
     assert keys == {
         "descripton", "start.comand", "start.command", "start.umask", "start.nice", "ready.log", "ready.timeout",
         "match.cmdline", "match.max", "stop.schedule", "stop.pid_file", "stop.before[0]", "drain",

@@ -10,10 +10,10 @@ import msgspec
 
 from ctl.model import schedule as schedules
 from ctl.model.checks import check
-from ctl.model.errors import CtlError
+from ctl.model.flaw import Flaw, Flaws
 from ctl.model.schedule import BadSchedule
 from ctl.model.service import Argv, Definition, Hook, Hooks, Service
-from ctl.model.suggest import did_you_mean, shown
+from ctl.model.suggest import instead, shown
 from ctl.model.target import INSTANCE, Target
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -22,7 +22,7 @@ _PLACEHOLDER = re.compile(r"\{(name|instance|target|run_dir|log_dir)\}")
 
 def understand(raw: dict[str, Any], target: Target, file: str, fill: dict[str, str]) -> Service:
     """The service that a parsed definition describes. Raises CtlError (bad_config) that names every fault in it."""
-    faults: list[str] = []
+    faults = Flaws()
     filled = fill_in(raw, target, fill)
     definition = understand_table(Definition, filled, "", faults)
     cmdline = ready_log = None
@@ -33,11 +33,10 @@ def understand(raw: dict[str, Any], target: Target, file: str, fill: dict[str, s
         try:
             schedule = schedules.parse_schedule(definition.stop.schedule)
         except BadSchedule as error:
-            faults.append(f"stop.schedule: {definition.stop.schedule!r} {error}")
+            faults.add("stop.schedule", f"{definition.stop.schedule!r} {error}", error.fix)
         check(definition, faults)
     if faults or definition is None:
-        faults = list(dict.fromkeys(faults))
-        raise CtlError("bad_config", faults[0], where=file, details=tuple(faults[1:]), target=str(target))
+        raise faults.error(file, str(target))
     return Service(
         target=target,
         file=file,
@@ -110,24 +109,26 @@ def _whole_word(value: str, found: re.Match[str]) -> str:
     return left + re.escape(value) + right
 
 
-def understand_table(kind: type[T], raw: Any, key: str, faults: list[str]) -> T | None:
+def understand_table(kind: type[T], raw: Any, key: str, faults: Flaws) -> T | None:
     """`raw` as a struct of `kind` without what is faulty, after that has been noted: all of it, not just the first."""
     if not isinstance(raw, dict):
-        faults.append(f"{key}: expected a table, found {shown(raw)}")
+        faults.add(key, f"expected a table, found {shown(raw)}")
         return None
     fields = _fields_of(kind)
     values: dict[str, Any] = {}
     for name, value in raw.items():
         path = f"{key}.{name}" if key else name
         if name not in fields:
-            faults.append(f"{path}: no such key{did_you_mean(name, fields)} (valid: {', '.join(fields)})")
+            faults.add(path, f"no such key (valid: {', '.join(fields)})", instead(name, fields))
             continue
         before = len(faults)
         understood = _value(fields[name].type, value, path, faults)
         if len(faults) == before or _struct_of(fields[name].type) is not None:
             values[name] = understood
     values = {name: value for name, value in values.items() if value is not None}
-    faults.extend(f"{key}.{name}: missing" for name, field in fields.items() if field.required and name not in raw)
+    faults.extend(
+        Flaw(f"{key}.{name}", "missing") for name, field in fields.items() if field.required and name not in raw
+    )
     # Only an argv is ever required. A stand-in lets the rest be checked, too; with a fault noted, nobody sees it.
     stand_ins = {name: ("-",) for name, field in fields.items() if field.required and name not in values}
     return kind(**values, **stand_ins)
@@ -139,7 +140,7 @@ def _fields_of(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInf
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
-def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:
+def _value(kind: Any, value: Any, path: str, faults: Flaws) -> Any:
     """`value` as `kind`; what is wrong with it is noted under the path of the very item that is."""
     table = _struct_of(kind)
     if table is not None:
@@ -151,16 +152,16 @@ def _value(kind: Any, value: Any, path: str, faults: list[str]) -> Any:
         return {name: _value(get_args(kind)[1], item, f"{path}.{name}", faults) for name, item in value.items()}
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     if choices and value not in choices:
-        near = did_you_mean(value, choices) if isinstance(value, str) else ""
-        faults.append(f"{path}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {shown(value)}{near}")
+        near = instead(value, choices) if isinstance(value, str) else None
+        faults.add(path, f"expected {', '.join(choices[:-1])} or {choices[-1]}, found {shown(value)}", near)
         return None
     if isinstance(value, str) and "\0" in value:
-        faults.append(f"{path}: holds a NUL")
+        faults.add(path, "holds a NUL")
         return None
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        faults.append(f"{path}: {_plain(error)}, found {shown(value)}")
+        faults.add(path, f"{_plain(error)}, found {shown(value)}")
         return None
 
 
@@ -173,21 +174,24 @@ def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def _plain(error: msgspec.ValidationError) -> str:
-    """What msgspec expected, with TOML's word for an object."""
+    """What msgspec expected, with TOML's word for an object.
+
+    The one sentence that is taken apart: it is a library's, and says in no other way where in a value the fault is.
+    """
     text, _, path = str(error).partition(" - at `")
     where = path.removeprefix("$").rstrip("`")
     plain = text.partition(", got")[0].replace("Expected", "expected").replace("`", "").replace("object", "table")
     return plain.replace(" | null", "") + (f" at {where}" if where else "")
 
 
-def _pattern(text: str | None, key: str, faults: list[str]) -> re.Pattern[str] | None:
+def _pattern(text: str | None, key: str, faults: Flaws) -> re.Pattern[str] | None:
     if text is None:
         return None
     try:
         found = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        faults.append(f"{key}: {text!r} is no regular expression: {error}")
+        faults.add(key, f"{text!r} is no regular expression: {error}")
         return None
     if text and found.search(""):
-        faults.append(f"{key}: {text!r} matches everything")
+        faults.add(key, f"{text!r} matches everything")
     return found

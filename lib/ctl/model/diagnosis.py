@@ -1,4 +1,4 @@
-"""What doctor finds: what will not work, where, and what mends it."""
+"""What doctor finds: what will not work, where, and what fixes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     what: str
     where: str | None = None  # the file and key, directory or setting
-    mend: str | None = None  # the exact command; or the lines of a file, of which the first names it in a comment
+    fix: str | None = None  # the exact command; or the lines of a file, of which the first names it in a comment
+    mend: str | None = None  # the old name of `fix`, for who reads the JSON; it always says the same
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "mend", self.fix)
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):

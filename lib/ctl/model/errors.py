@@ -82,11 +82,25 @@ def exit_code_of(reason: Reason) -> int:
     return EXIT_CODES.get(reason, 0)
 
 
-class CtlError(Exception):
+class Message(Exception):
+    """What is wrong, in three fields. No code takes one apart or looks for words in it.
+
+    `what` is one line: what is so, and what was expected. `where` names the file and key, option or environment
+    variable that set it. `fix` is the exact command, or what to write, that puts it right; None where nobody knows.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+
+class CtlError(Message):
     """A failure that a person can act on.
 
-    `what` is one line: what is wrong, what was found, what would be right. `where` names the file and key, option or
-    environment variable that set it. `details` are further lines (candidates, the tail of a log).
+    `details` are further lines (candidates, the tail of a log). `others` are errors that were found together with it:
+    each is told by itself.
     """
 
     def __init__(
@@ -95,15 +109,23 @@ class CtlError(Exception):
         what: str,
         *,
         where: str | None = None,
+        fix: str | None = None,
         details: tuple[str, ...] = (),
         target: str | None = None,
+        others: tuple[CtlError, ...] = (),
     ) -> None:
-        super().__init__(what)
+        super().__init__(what, where=where, fix=fix)
         self.reason: Reason = reason
-        self.what = what
-        self.where = where
         self.details = details
         self.target = target
+        self.others = others
+
+    def about(self, subject: str) -> CtlError:
+        """The same error, which says of whom it is: its own sentence has no subject."""
+        return CtlError(
+            self.reason, f"{subject} {self.what}", where=self.where, fix=self.fix, details=self.details,
+            target=self.target, others=self.others,
+        )  # fmt: skip
 
     @property
     def exit_code(self) -> int:

@@ -86,6 +86,7 @@ class Intent(Plan, frozen=True, kw_only=True):
     """What a verb would do now, as its --dry-run tells it: `says` in one sentence."""
 
     says: str
+    fix: str | None = None  # where it would refuse or fail: what puts that right
     reason: Reason  # planned, already_stopped, or why it would refuse or fail
     exit_code: int
 

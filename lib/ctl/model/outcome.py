@@ -45,6 +45,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     verdict: ClaimVerdict
     why: str
     doubt: Reason | None = None  # of one that is unknown: as what kind of doubt it counts
+    fix: str | None = None  # what makes it believable, or tells whether it holds
 
     @property
     def says_it_runs(self) -> bool:
@@ -57,13 +58,23 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: Reason
     what: str
-    where: str | None = None
+    where: str | None = None  # the file and key, option or environment variable that set it
+    fix: str | None = None  # the exact command, or what to write, that puts it right
     details: tuple[str, ...] = ()
     target: str | None = None  # where it is not an outcome's own
 
     @classmethod
     def of(cls, error: CtlError) -> Fault:
-        return cls(reason=error.reason, what=error.what, where=error.where, details=error.details, target=error.target)
+        """It alone, without those that were found together with it."""
+        return cls(
+            reason=error.reason, what=error.what, where=error.where, fix=error.fix, details=error.details,
+            target=error.target,
+        )  # fmt: skip
+
+    @classmethod
+    def each_of(cls, error: CtlError) -> list[Fault]:
+        """It, and each of those that were found together with it."""
+        return [cls.of(one) for one in (error, *error.others)]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +114,7 @@ class Result(msgspec.Struct, kw_only=True):
     def fail(self, error: CtlError) -> None:
         """The operation ended in this error."""
         self.ok, self.reason, self.exit_code = False, error.reason, error.exit_code
-        self.errors = [*self.errors, Fault.of(error)]
+        self.errors = [*self.errors, *Fault.each_of(error)]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

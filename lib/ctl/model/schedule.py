@@ -23,7 +23,11 @@ LONGEST_WAIT: Final = 7 * 24 * 3600.0  # seconds; longer is a slip of the keyboa
 
 
 class BadSchedule(ValueError):
-    """The text is no schedule; str() says why."""
+    """The text is no schedule; str() says why, and `fix` what to write."""
+
+    def __init__(self, what: str, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -116,7 +120,7 @@ def parse_schedule(text: str) -> Schedule:
             signals.append(None)
             waits.append(_seconds(item))
     if waits and waits[-1] is None:
-        raise BadSchedule(f"ends in a signal; say how long to wait after it, for example {text}/5")
+        raise BadSchedule("ends in a signal", fix=f"say how long to wait after it, for example {text}/5")
     steps = tuple(Step(signal, wait or 0.0) for signal, wait in zip(signals, waits, strict=True))
     return _sensible(Schedule(steps, repeat_from))
 
@@ -136,9 +140,9 @@ def signal_name(text: str) -> str:
         return named
     if bare in SIGNALS or re.fullmatch(_REALTIME, bare):
         return bare
-    from ctl.model.suggest import did_you_mean
+    from ctl.model.suggest import instead
 
-    raise BadSchedule(f"{text!r} is neither a signal nor a number of seconds{did_you_mean(bare, SIGNALS)}")
+    raise BadSchedule(f"{text!r} is neither a signal nor a number of seconds", fix=instead(bare, SIGNALS))
 
 
 def _plain(seconds: float) -> str:

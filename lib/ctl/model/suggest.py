@@ -6,12 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def did_you_mean(found: str, valid: Iterable[str]) -> str:
-    """`"; did you mean X?"` when one of `valid` is near to `found`, else an empty string."""
+def nearest(found: str, valid: Iterable[str]) -> str | None:
+    """The one of `valid` that is near to `found`, None where none is."""
     from difflib import get_close_matches  # only an error needs it
 
-    near = get_close_matches(found, list(valid), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return next(iter(get_close_matches(found, list(valid), n=1, cutoff=0.6)), None)
+
+
+def instead(found: str, valid: Iterable[str]) -> str | None:
+    """The fix of a name that is none of `valid`: to write the nearest, None where none is near."""
+    near = nearest(found, valid)
+    return None if near is None else f"write {near} instead"
 
 
 def shown(value: Any) -> str:

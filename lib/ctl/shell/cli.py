@@ -24,7 +24,7 @@ def main() -> int:
         code = _call(arguments)
     except KeyboardInterrupt:
         code = 130
-    except ImportError:  # who has launched ctl knows what mends that
+    except ImportError:  # who has launched ctl knows what fixes that
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours is one line too
         code = _fault(error, arguments)

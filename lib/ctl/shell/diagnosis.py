@@ -1,14 +1,14 @@
-"""What doctor tells a person: of each subject whether it is well, and each finding with its place and its mend."""
+"""What doctor tells a person: of each subject whether it is well, and each finding with its place and its fix."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from textwrap import wrap
+from textwrap import indent, wrap
 
 from ctl.model.diagnosis import Diagnosis, Finding
 from ctl.shell import paint
-from ctl.shell.render import fault_lines, printable
+from ctl.shell.render import diagnostic, printable
 from ctl.system.terminal import has_colours
 
 _WIDTH = 80
@@ -18,7 +18,7 @@ _NOT_SHOWN = ("services",)  # the calls say it
 
 
 def diagnosis_lines(one: Diagnosis) -> list[str]:
-    """The whole of it. Nothing in it can drive the terminal; a mend is never broken, since it is there to be copied."""
+    """The whole of it. Nothing in it can drive the terminal; a fix is never broken, since it is there to be copied."""
     coloured = has_colours(1)
     lines = [_head(one, coloured=coloured)]
     lines += [line for name, value in one.facts.items() if name not in _NOT_SHOWN and value
@@ -26,7 +26,7 @@ def diagnosis_lines(one: Diagnosis) -> list[str]:
     for finding in one.findings:
         lines += ["", *_finding(finding, coloured=coloured)]
     for fault in one.errors:
-        lines += ["", *(f"  {line}" for line in fault_lines(None, fault).splitlines())]
+        lines += ["", indent(diagnostic(None, fault.what, fault.where, fault.fix, fault.details), "  ")]
     return lines
 
 
@@ -46,13 +46,13 @@ def _finding(finding: Finding, *, coloured: bool) -> Iterator[str]:
     first, *others = _row(finding.severity, f"{finding.what} [{finding.id}]")
     if coloured:
         label = f"{finding.severity:<{_LABEL}}"
-        first = first.replace(label, paint.painted(label, _COLOURS[finding.severity]), 1)
+        first = f"  {paint.painted(label, _COLOURS[finding.severity])}{first[2 + _LABEL :]}"
     yield first
     yield from others
     if finding.where:
         yield from _row("where", finding.where)
-    for number, line in enumerate((finding.mend or "").splitlines()):
-        yield f"  {'mend' if number == 0 else '':<{_LABEL}}{printable(line)}"
+    for number, line in enumerate((finding.fix or "").splitlines()):
+        yield f"  {'fix' if number == 0 else '':<{_LABEL}}{printable(line)}"
 
 
 def _row(label: str, text: str) -> list[str]:

@@ -21,7 +21,8 @@ def explanation_lines(explanation: Explanation) -> list[str]:
     plans, defined = explanation.plans, explanation.defined
     if plans is None or defined is None:
         return lines
-    lines += _rows([("stop", plans.stop.says), ("kill", plans.kill.says)], 2)
+    fixes = dict.fromkeys(plan.fix for plan in (plans.stop, plans.kill) if plan.fix)
+    lines += _rows([("stop", plans.stop.says), ("kill", plans.kill.says), *(("fix", fix) for fix in fixes)], 2)
     for title, rows in (
         ("definition", _definition(defined)),
         ("rules", [*explanation.rules.items(), ("max", f"{defined.max} main process{_es(defined.max)}")]),
@@ -55,8 +56,10 @@ def _claims(explanation: Explanation) -> Iterator[str]:
     for claim in explanation.claims:
         yield from _rows([(claim.source, f"{claim.verdict}: {claim.why}")], 2, 15)
         unasked = "" if claim.asked else "not asked, as an earlier claim decides"
-        for text in (claim.where or "", _recorded(explanation, claim), unasked):
-            yield from _rows([("", text)], 2, 15) if text else ()
+        for label, text in (
+            ("", claim.where or ""), ("", _recorded(explanation, claim)), ("", unasked), ("fix", claim.fix or ""),
+        ):  # fmt: skip
+            yield from _rows([(label, text)], 2, 15) if text else ()
 
 
 def _recorded(explanation: Explanation, claim: ExplainedClaim) -> str:
@@ -130,7 +133,8 @@ def _plan(explanation: Explanation) -> Iterator[str]:
         [("lock", "nobody holds it" if held is None else f"held by ctl {held.verb or '?'}, pid {held.pid}")], 2
     )
     if (by := explanation.supervisor) is not None:
-        yield from _rows([("supervisor", supervision(by))], 2)
+        setting = f" ({by.setting})" if by.setting else ""
+        yield from _rows([("supervisor", f"{supervision(by)}{setting}"), ("fix", by.command)], 2)
 
 
 def _steps(call: str, intent: Intent) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from ctl.model.outcome import Result
 from ctl.model.service import Service
-from ctl.shell.paint import cut
+from ctl.shell.paint import cut, painted
 from ctl.shell.render import duration, printable
 from ctl.system import terminal
 from ctl.system.streams import write_err
@@ -44,6 +44,19 @@ class Step(NamedTuple):
         return self.what + left + (f": {self.why}" if self.why else "")
 
 
+class Line(NamedTuple):
+    """One line of what is drawn: who it is about, in bold, and the rest."""
+
+    name: str
+    rest: str
+
+    def within(self, width: int) -> Line:
+        """As much of it as there is room for in so many cells, and nothing in it that could drive the terminal."""
+        name, rest = (printable(text).replace("\t", " ") for text in self)
+        whole = cut(name + rest, width)
+        return Line(whole[: len(name)], whole[len(name) :])
+
+
 @contextmanager
 def view_of(verb: str, total: int) -> Iterator[View | None]:
     """Draws for the block, from half a second on; nothing of it stays. None where nothing can be drawn."""
@@ -71,10 +84,10 @@ class View:
         self._ended: dict[str, bool] = {}  # whether it went well
         self._steps: dict[str, Step] = {}
         self._lines: deque[str] = deque()  # to be printed above
-        self._drawn: list[str] = []
+        self._drawn: list[Line] = []
         self._width = 0
         self._lost = False
-        self._bold = terminal.has_colours(_FD)
+        self._style = "bold" if terminal.has_colours(_FD) else ""
         self._began = now()
         self._pulse = terminal.Pulse(self._beat)
 
@@ -139,7 +152,7 @@ class View:
         # One write for all of it, so that nobody sees it half done.
         text = self._to_the_top(columns) if self._drawn else ""
         text += "".join(f"{line}\n" for line in printed)
-        text += "".join(f"{self._emphasised(line)}\033[K\n" for line in lines)
+        text += "".join(f"{painted(line.name, self._style)}{line.rest}\033[K\n" for line in lines)
         self._drawn, self._width = lines, columns
         terminal.write(_FD, text)
 
@@ -147,33 +160,30 @@ class View:
         """To where the drawing begins, and clear the rest; a terminal that has become narrower has broken its lines."""
         from rich.cells import cell_len
 
-        rows = sum(max(math.ceil(cell_len(line) / columns), 1) for line in self._drawn)
+        rows = sum(max(math.ceil(cell_len(line.name + line.rest) / columns), 1) for line in self._drawn)
         return f"\r\033[{rows}A\033[J"
 
-    def _frame(self, width: int, height: int) -> list[str]:
+    def _frame(self, width: int, height: int) -> list[Line]:
         """The lines that are to be seen, each of at most `width` cells."""
         instant = now()
         waiting = [(name, step) for name, step in self._steps.copy().items() if name not in self._ended]
-        lines = [f"{name}: {step.text(instant)}" for name, step in waiting]
+        lines = [Line(name, f": {step.text(instant)}") for name, step in waiting]
         if self._total > 1:
             lines = [self._head(), *_fitting(lines, self._total - len(self._ended), height - 1)]
-        return [cut(printable(line).replace("\t", " "), width) for line in lines[: max(height, 0)]]
+        return [line.within(width) for line in lines[: max(height, 0)]]
 
-    def _head(self) -> str:
+    def _head(self) -> Line:
         ended = list(self._ended.copy().values())
         failed = ended.count(False)
-        return f"{ended.count(True)} of {self._total} {self._done}" + (f", {failed} failed" if failed else "")
-
-    def _emphasised(self, line: str) -> str:
-        name, colon, rest = line.partition(": ")
-        return f"\033[1m{name}\033[0m{colon}{rest}" if self._bold and colon else line
+        text = f"{ended.count(True)} of {self._total} {self._done}" + (f", {failed} failed" if failed else "")
+        return Line("", text)
 
 
-def _fitting(lines: list[str], under_way: int, height: int) -> list[str]:
+def _fitting(lines: list[Line], under_way: int, height: int) -> list[Line]:
     if under_way <= height and len(lines) <= height:
         return lines
     shown = lines[: max(height - 1, 0)]
-    return [*shown, f"… and {under_way - len(shown)} more"]
+    return [*shown, Line("", f"… and {under_way - len(shown)} more")]
 
 
 def _seconds(left: float) -> str:

@@ -23,11 +23,19 @@ _DURATION = r"(?P<number>[0-9]{1,9}(\.[0-9]{1,9})?)(?P<unit>[smhd]?)"  # compile
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+class BadValue(typer.BadParameter):
+    """A value that an option does not take, and what to write."""
+
+    def __init__(self, what: str, fix: str | None) -> None:
+        super().__init__(what)
+        self.fix = fix
+
+
 def _schedule(text: str) -> Schedule:
     try:
         return parse_schedule(text)
     except BadSchedule as error:
-        raise typer.BadParameter(f"{text!r} {error}") from None
+        raise BadValue(f"{text!r} {error}", error.fix) from None
 
 
 def _seconds(text: str | float) -> float:
@@ -52,8 +60,8 @@ def _when(text: str) -> float:
     try:
         return parse_when(text, wall_clock())
     except (ValueError, OverflowError):
-        what = f"{text!r} is no time: write 10m, 2h, 3d, 14:30, 2026-11-20 or 2026-11-20T14:30:00+01:00"
-        raise typer.BadParameter(what) from None
+        fix = "write 10m, 2h, 3d, 14:30, 2026-11-20 or 2026-11-20T14:30:00+01:00"
+        raise BadValue(f"{text!r} is no time", fix) from None
 
 
 def _directory(text: str) -> Path:

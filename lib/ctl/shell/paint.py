@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from ctl.system.terminal import has_colours
-
 _OFF: Final = "\033[0m"
 _STYLES: Final = {"bold": "\033[1m", "dim": "\033[2m", "red": "\033[31m", "green": "\033[32m", "yellow": "\033[33m"}
 _OF_STATE: Final = {
@@ -17,24 +15,13 @@ _OF_STATE: Final = {
 
 
 def painted(text: str, style: str) -> str:
+    """`text` in that style, as it is where that is empty."""
     return f"{_STYLES[style]}{text}{_OFF}" if text and style else text
 
 
 def state(text: str, name: str) -> str:
     """`text` in the colour of the state of that name."""
     return painted(text, _OF_STATE.get(name, ""))
-
-
-def diagnostic(text: str, target: str | None, *, failed: bool) -> str:
-    """A diagnostic as it is printed on stderr: its first line shows who speaks, of whom, and whether it is bad."""
-    if not has_colours(2):
-        return text
-    head = f"ctl: {target}:" if target else "ctl:"
-    line, newline, details = text.partition("\n")
-    if not line.startswith(head):
-        return text
-    what = line.removeprefix(head)
-    return painted(head, "bold") + (painted(what, "red") if failed else what) + newline + details
 
 
 def cut(text: str, width: int) -> str:

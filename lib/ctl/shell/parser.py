@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from ctl.model.command_line import VERBS
 from ctl.model.errors import CtlError
 from ctl.shell import options
-from ctl.shell.options import Conf, Json, Quiet, RunDir, Verbose
+from ctl.shell.options import BadValue, Conf, Json, Quiet, RunDir, Verbose
 from ctl.shell.verb import Verb, fail, find, name_in, page_of
 from ctl.system.streams import write_err, write_out
 
@@ -95,4 +95,5 @@ def _usage(error: TyperException, arguments: list[str]) -> int:
         write_err(error.format_message())
         return 2
     what = error.format_message().rstrip(".")
-    return fail(CtlError("usage", what, where=page_of(name_in(arguments))), arguments)
+    fix = error.fix if isinstance(error, BadValue) else None
+    return fail(CtlError("usage", what, where=page_of(name_in(arguments)), fix=fix), arguments)

@@ -1,11 +1,10 @@
-"""What a person reads: results on stdout, diagnostics on stderr as `ctl: TARGET: what (where)`."""
+"""What a person reads: results on stdout, diagnostics on stderr as `ctl: TARGET: what (where); to fix: fix`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from ctl.model.errors import CtlError
-from ctl.model.outcome import Claim, Fault, Plan, Result, Status
+from ctl.model.outcome import Plan, Result, Status
 from ctl.model.supervisor import Supervisor
 from ctl.system.portrait import shortened
 
@@ -22,10 +21,29 @@ _WORDS = {
 }
 
 
-def diagnostic(target: str | None, what: str, where: str | None = None, details: Iterable[str] = ()) -> str:
-    """One line, and the details indented below it."""
-    line = "ctl: " + (f"{target}: " if target else "") + what + (f" ({where})" if where else "")
-    return "\n".join([printable(line), *(f"  {printable(detail)}" for detail in details)])
+Paint = Callable[[str, str], str]  # a text in this style: bold for who speaks, red for what is bad
+
+
+def diagnostic(
+    target: str | None,
+    what: str,
+    where: str | None = None,
+    fix: str | None = None,
+    details: Iterable[str] = (),
+    *,
+    paint: Paint | None = None,
+    style: str = "",
+) -> str:
+    """The one form of a message on stderr: a line that shows who speaks and of whom, and the details below it.
+
+    What is said is painted in `style`. Nothing in it can drive the terminal.
+    """
+    head = "ctl:" + (f" {target}:" if target else "")
+    said = what + (f" ({where})" if where else "") + (f"; to fix: {fix}" if fix else "")
+    head, said = printable(head), f" {printable(said)}"
+    if paint is not None:
+        head, said = paint(head, "bold"), paint(said, style)
+    return "\n".join([head + said, *(f"  {printable(detail)}" for detail in details)])
 
 
 def printable(text: str) -> str:
@@ -33,23 +51,6 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
-
-
-def error_lines(error: CtlError) -> str:
-    return diagnostic(error.target, error.what, error.where, error.details)
-
-
-def fault_lines(target: str | None, fault: Fault) -> str:
-    return diagnostic(target, fault.what, fault.where, fault.details)
-
-
-def refused_claims(target: str, claims: Sequence[Claim]) -> list[str]:
-    """A line for each pid file or record that says nothing believable; it was not used."""
-    return [
-        diagnostic(target, f"{claim.source} {claim.why}; it is not believed", claim.where)
-        for claim in claims
-        if claim.verdict == "refused"
-    ]
 
 
 def result_lines(result: Result) -> list[str]:
@@ -67,23 +68,26 @@ def result_lines(result: Result) -> list[str]:
     return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}{until}"]
 
 
-def undone(verb: str, result: Result) -> str | None:
-    """Who undoes what this verb has done, or would do, and the command that holds; None where nobody is known to."""
+def undone(verb: str, result: Result) -> tuple[str, str | None, str | None] | None:
+    """Who undoes what this verb has done, or would do, by which setting, and the command that holds.
+
+    None where nobody is known to.
+    """
     by = result.supervisor
     if not by or by.restarts is False:
         return None
     if verb == "restart":
-        return f"{supervision(by, holds=False)}: leave it to {by.restarting_command}"
+        return supervision(by), by.setting, by.restarting_command
     if verb != "pause":
-        return supervision(by)
-    return f"belongs to {by.label}, whose watchdog ends it while it is paused ({by.setting})" if by.restarts else None
+        return supervision(by), by.setting, by.command
+    what = f"belongs to {by.label}, whose watchdog ends it while it is paused"
+    return (what, by.setting, None) if by.restarts else None
 
 
-def supervision(by: Supervisor, *, holds: bool = True) -> str:
-    """In whose care it is, and the command that holds."""
+def supervision(by: Supervisor) -> str:
+    """In whose care it is."""
     does = {True: "which restarts it", None: "which may restart it", False: "which does not restart it"}[by.restarts]
-    why = f" ({by.setting})" if by.setting else ""
-    return f"belongs to {by.label}, {does}{why}" + (f": {by.command} holds" if holds else "")
+    return f"belongs to {by.label}, {does}"
 
 
 def status_line(status: Status, width: int) -> str:
@@ -100,9 +104,10 @@ def status_line(status: Status, width: int) -> str:
     return "  ".join(word for word in words if word.strip()).rstrip()
 
 
-def status_block(status: Status) -> list[str]:
-    """One service, all that is known of it."""
-    head = f"{status.target}: {status.state}" + (f" - {status.description}" if status.description else "")
+def status_block(status: Status, target: str = "", state: str = "") -> list[str]:
+    """One service, all that is known of it; its name and its state as they are to be shown."""
+    head = f"{target or status.target}: {state or status.state}"
+    head += f" - {printable(status.description)}" if status.description else ""
     rows: list[tuple[str, str]] = []
     if status.pid is not None:
         rows.append(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ctl.model.errors import CtlError
 from ctl.model.service import Service
 from ctl.model.target import Target, parse_target, template_of
-from ctl.shell import render
 from ctl.system.host import Host
 
 
@@ -26,7 +25,7 @@ def resolve(host: Host, targets: Sequence[str], *, none_is_fine: bool = False) -
             errors.append(error)
     if errors:
         first, *others = errors
-        first.details += tuple(render.error_lines(other) for other in others)
+        first.others += tuple(others)
         note_refusal(host, first, first.target or " ".join(targets))
         raise first
     return list(services.values())
@@ -41,10 +40,10 @@ def _meant(host: Host, text: str, none_is_fine: bool) -> list[Target]:
     host.config.require_template(template)
     found = instances(host, [template])
     if not found:
-        what = f"no instance of it is known or running; name one: {template}@ID"
+        what, fix = "no instance of it is known or running", f"name one: {template}@ID"
         if not none_is_fine:
-            raise CtlError("unknown_target", what, target=text)
-        host.say(text, what)
+            raise CtlError("unknown_target", what, fix=fix, target=text)
+        host.say(text, what, None, fix)
     return found
 
 

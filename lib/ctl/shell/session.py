@@ -11,7 +11,7 @@ import msgspec
 
 from ctl.model.command_line import ACTING
 from ctl.model.errors import CtlError
-from ctl.model.outcome import Fault, Result, Status
+from ctl.model.outcome import Claim, Fault, Result, Status
 from ctl.model.service import Service
 from ctl.shell import render
 from ctl.shell.resolving import resolve
@@ -85,7 +85,7 @@ class Session(msgspec.Struct, kw_only=True):
 
         found = at_work(host)
         for name in found.protected:
-            self._say(name, f"is protected: left alone; ctl {self.verb} {name} does it")
+            self._say(name, "is protected: left alone", None, f"ctl {self.verb} {name}")
         if not (found.services or found.unusable):
             self._say("", f"nothing to {self.verb}: no service is running")
         if ask and found.services and not self._confirmed(found, host):
@@ -118,7 +118,7 @@ class Session(msgspec.Struct, kw_only=True):
             self._print_result(result)
         failures = [result.target for result in results if not result.ok]
         if failures and len(results) > _FEW:
-            self.tell(f"ctl: {len(failures)} of {len(results)} failed: {', '.join(failures)}", None)
+            self.tell(None, f"{len(failures)} of {len(results)} failed: {', '.join(failures)}")
         return exit_code([result.exit_code for result in results])
 
     def _confirmed(self, found: AtWork, host: Host) -> bool:
@@ -129,10 +129,8 @@ class Session(msgspec.Struct, kw_only=True):
         if not is_terminal(0):
             return True
         if not is_terminal(2):
-            what = (
-                "would ask first, and cannot, as stderr is no terminal: nothing was done; --yes goes on without asking"
-            )
-            raise CtlError("failed", what)
+            what = "would ask first, and cannot, as stderr is no terminal: nothing was done"
+            raise CtlError("failed", what, fix="--yes goes on without asking")
         width = max(map(len, found.services))
         for name in found.services:
             pid = found.pids[name]
@@ -159,12 +157,24 @@ class Session(msgspec.Struct, kw_only=True):
         self.view = None
         return results
 
-    def tell(self, text: str, target: str | None, *, failed: bool = True) -> None:
-        """A diagnostic on stderr."""
+    def tell(
+        self,
+        target: str | None,
+        what: str,
+        where: str | None = None,
+        fix: str | None = None,
+        details: Sequence[str] = (),
+        *,
+        failed: bool = True,
+    ) -> None:
+        """A message on stderr."""
+        paint: render.Paint | None = None
         if is_terminal(2):
-            from ctl.shell.paint import diagnostic
+            from ctl.shell.paint import painted
+            from ctl.system.terminal import has_colours
 
-            text = diagnostic(text, target, failed=failed)
+            paint = painted if has_colours(2) else None
+        text = render.diagnostic(target, what, where, fix, details, paint=paint, style="red" if failed else "")
         if self.view is not None:
             self.view.say(text)
         else:
@@ -174,10 +184,9 @@ class Session(msgspec.Struct, kw_only=True):
         if self.as_json:
             self.print_document(statuses, ok=all(status.state != "unknown" for status in statuses))
         for status in statuses:
-            for line in render.refused_claims(status.target, status.claim):
-                self.tell(line, status.target)
+            self._tell_claims(status.target, status.claim)
             for fault in status.errors:
-                self.tell(render.fault_lines(status.target, fault), status.target)
+                self.tell_fault(status.target, fault)
         if self.as_json or self.quiet or not statuses:
             return
         if is_terminal(1):
@@ -208,46 +217,55 @@ class Session(msgspec.Struct, kw_only=True):
             self.print_document(results, ok=not faults if ok is None else ok)
         if self.as_json or self.quiet:
             for fault in faults:
-                self.tell(render.fault_lines(fault.target or "", fault), fault.target)
+                self.tell_fault(fault.target, fault)
         else:
             write_out("\n".join(lines))
 
     def fail(self, error: CtlError) -> int:
         """The whole call came to nothing. Returns the exit status."""
-        self.tell(render.error_lines(error), error.target)
+        self.tell_error(error)
         if self.as_json:
-            self._print(
-                Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=[Fault.of(error)])
-            )
+            errors = Fault.each_of(error)
+            self._print(Document(schema=1, verb=self.verb, ok=False, changed=False, results=[], errors=errors))
         return error.exit_code
+
+    def tell_error(self, error: CtlError) -> None:
+        """It, and each of those that were found together with it."""
+        for fault in Fault.each_of(error):
+            self.tell_fault(fault.target, fault)
+
+    def tell_fault(self, target: str | None, fault: Fault) -> None:
+        self.tell(target, fault.what, fault.where, fault.fix, fault.details)
+
+    def _tell_claims(self, target: str, claims: Sequence[Claim]) -> None:
+        """Each pid file or record that says nothing believable; it was not used."""
+        for claim in claims:
+            if claim.verdict == "refused":
+                self.tell(target, f"{claim.source} {claim.why}; it is not believed", claim.where, claim.fix)
 
     def _print(self, document: Document) -> None:
         write_out(as_json(document))
 
     def _print_result(self, result: Result) -> None:
-        for line in render.refused_claims(result.target, result.claims):
-            self.tell(line, result.target)
+        self._tell_claims(result.target, result.claims)
         if self.verbose:
             for sent in result.signals:
-                self._note(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s")
+                self.tell(result.target, f"{sent.signal} to pid {sent.pid} at {sent.at_s:.3f} s", failed=False)
         for fault in result.errors:
-            self.tell(render.fault_lines(result.target, fault), result.target)
+            self.tell_fault(result.target, fault)
         if (undone := render.undone(self.verb, result)) is not None:
-            self._say(result.target, undone)
+            self._say(result.target, *undone)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)
 
-    def _say_more(self, target: str, what: str) -> None:
+    def _say_more(self, target: str, what: str, where: str | None = None, fix: str | None = None, /) -> None:
         if self.verbose:
-            self._note(target, what)
+            self.tell(target, what, where, fix, failed=False)
 
-    def _say(self, target: str, what: str) -> None:
+    def _say(self, target: str, what: str, where: str | None = None, fix: str | None = None, /) -> None:
         if not self.quiet:
-            self._note(target, what)
-
-    def _note(self, target: str, what: str) -> None:
-        self.tell(render.diagnostic(target, what), target, failed=False)
+            self.tell(target, what, where, fix, failed=False)
 
 
 def _side_by_side(services: Sequence[Service], operation: many.Operation, host: Host) -> list[Result]:

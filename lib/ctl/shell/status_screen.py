@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ctl.model.outcome import Status
 from ctl.shell import paint
-from ctl.shell.render import printable, status_block
+from ctl.shell.render import status_block
 from ctl.system.terminal import has_colours, size
 
 
@@ -21,10 +21,6 @@ def lines_of(statuses: Sequence[Status], *, one_line_each: bool) -> list[str]:
 
 
 def _block(status: Status, *, coloured: bool) -> list[str]:
-    head, *rows = status_block(status)
-    head = printable(head)
-    if coloured:
-        target, state = status.target, status.state
-        rest = head.removeprefix(f"{target}: {state}")
-        head = f"{paint.painted(target, 'bold')}: {paint.state(state, state)}{rest}"
-    return [head, *rows]
+    if not coloured:
+        return status_block(status)
+    return status_block(status, paint.painted(status.target, "bold"), paint.state(status.state, status.state))

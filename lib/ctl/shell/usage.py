@@ -8,9 +8,9 @@ from ctl.model.errors import CtlError
 from ctl.model.identity import LARGEST_PID
 
 
-def bad_usage(what: str) -> CtlError:
+def bad_usage(what: str, fix: str | None = None) -> CtlError:
     """The error of a value, or of several that do not go together; which page to read is told where it is caught."""
-    return CtlError("usage", f"Invalid value: {what}")
+    return CtlError("usage", f"Invalid value: {what}", fix=fix)
 
 
 def require_one(targets: Sequence[str], pid: int | None) -> None:
@@ -22,7 +22,7 @@ def require_one(targets: Sequence[str], pid: int | None) -> None:
 def require_targets_or_all(targets: Sequence[str], every: bool, verb: str) -> None:
     """Nothing is done to all that runs by leaving something out. Raises CtlError (usage)."""
     if targets and every:
-        raise bad_usage("--all and names of targets contradict each other: give one of them")
+        raise bad_usage("--all and names of targets contradict each other", "give one of them")
     if not targets and not every:
         raise bad_usage(f"name the targets to {verb}, or give --all for every service that runs")
 
@@ -30,7 +30,7 @@ def require_targets_or_all(targets: Sequence[str], every: bool, verb: str) -> No
 def require_one_schedule(schedule: object, grace: float | None) -> None:
     """--grace is short for a schedule. Raises CtlError (usage) where both are given."""
     if schedule is not None and grace is not None:
-        raise bad_usage("--grace and --schedule contradict each other: give one of them")
+        raise bad_usage("--grace and --schedule contradict each other", "give one of them")
 
 
 def expected_pids(given: Sequence[str] | None, targets: Sequence[str]) -> dict[str, int]:
@@ -39,13 +39,12 @@ def expected_pids(given: Sequence[str] | None, targets: Sequence[str]) -> dict[s
     for text in given or ():
         target, _, pid = text.rpartition("=")
         if not target and (len(targets) != 1 or targets[0].endswith("@")):
-            raise bad_usage(
-                f"--expect-pid {text} goes with one target, not with {_how_many(targets)}: write TARGET={text}"
-            )
+            what = f"--expect-pid {text} goes with one target, not with {_how_many(targets)}"
+            raise bad_usage(what, f"write TARGET={text}")
         target = target or targets[0]
         template = target.partition("@")[0]
         if target.endswith("@"):
-            raise bad_usage(f"--expect-pid {text}: name the instance, {target}ID={pid}")
+            raise bad_usage(f"--expect-pid {text} names no instance", f"name the instance, {target}ID={pid}")
         if target not in targets and f"{template}@" not in targets:
             raise bad_usage(f"--expect-pid {text}: {target!r} is none of the targets")
         if not (pid.isascii() and pid.isdigit() and 0 < int(pid) <= LARGEST_PID):

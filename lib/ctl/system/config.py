@@ -13,8 +13,9 @@ import msgspec
 
 from ctl.model.definition import instance_pattern, understand, understand_table
 from ctl.model.errors import CtlError
+from ctl.model.flaw import Flaws
 from ctl.model.service import Service
-from ctl.model.suggest import did_you_mean
+from ctl.model.suggest import instead, nearest
 from ctl.model.target import Target, is_target, template_of
 from ctl.system.failure import failure
 from ctl.system.trust import require_trusted
@@ -90,19 +91,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def _unknown(self, target: str, definition: str) -> CtlError:
         templates = self.templates()
-        near = did_you_mean(target, [*self.service_names(), *(f"{template}@" for template in templates)])
+        what = "no such service"
+        fix = instead(target, [*self.service_names(), *(f"{template}@" for template in templates)])
+        template, _, instance = target.partition("@")
         if target in templates:
-            near = f"; it is a template: name an instance, {target}@ID, or all of them, {target}@"
-        elif (template := target.partition("@")[0]) in templates:
-            near = ""
-        elif "@" in target and not target.endswith("@") and (known := did_you_mean(template, templates)):
-            near = f"{known.rstrip('?')}@{target.partition('@')[2]}?"
-        return CtlError(
-            "unknown_target",
-            f"no such service{near}",
-            where=f"there is no {self.service_dir / definition}, conf directory set by {self.conf_source}",
-            target=target,
-        )
+            what += "; it is a template"
+            fix = f"name an instance, {target}@ID, or all of them, {target}@"
+        elif template in templates:
+            fix = None
+        elif instance and (known := nearest(template, templates)):
+            fix = f"write {known}@{instance} instead"
+        where = f"there is no {self.service_dir / definition}, conf directory set by {self.conf_source}"
+        return CtlError("unknown_target", what, where=where, fix=fix, target=target)
 
 
 def load_config(conf: Path | None, run_dir: Path | None, faults: list[CtlError] | None = None) -> Config:
@@ -122,8 +122,9 @@ def load_config(conf: Path | None, run_dir: Path | None, faults: list[CtlError] 
     if not service_dir.is_dir():
         raise CtlError(
             "bad_config",
-            f"{service_dir} is not a directory; definitions belong there, or where service_dir in ctl.toml says",
+            f"{service_dir} is not a directory",
             where=conf_source,
+            fix="put definitions there, or name their directory as service_dir in ctl.toml",
         )
     require_trusted(service_dir)
     run, run_source = _run_dir(run_dir, conf_dir, settings)
@@ -171,23 +172,22 @@ def _state(name: str, of_root: Path) -> Path:
         return of_root
     home = os.path.expanduser("~")
     if not os.path.isabs(home):
-        what = (
-            f"user {os.geteuid()} has no home directory for it: give --run-dir or $CTL_RUN_DIR, and log_dir in ctl.toml"
-        )
-        raise CtlError("bad_config", what, where=f"the {name} directory")
+        what = f"user {os.geteuid()} has no home directory for it"
+        fix = "give --run-dir or $CTL_RUN_DIR, and log_dir in ctl.toml"
+        raise CtlError("bad_config", what, where=f"the {name} directory", fix=fix)
     return Path(home, ".local/state/ctl", name)
 
 
 def _settings(file: Path) -> tuple[Settings, CtlError | None]:
     """What ctl.toml says, the defaults in the place of what is wrong in it, and an error that names all of that."""
-    faults: list[str] = []
+    faults = Flaws()
     try:
         settings = understand_table(Settings, _read_toml(file, missing=lambda: None), "", faults) or Settings()
     except CtlError as error:
         return Settings(), error
     if not faults:
         return settings, None
-    return settings, CtlError("bad_config", faults[0], where=str(file), details=tuple(faults[1:]))
+    return settings, faults.error(str(file))
 
 
 def _read_toml(file: Path, missing: Any) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from ctl.model.errors import CtlError, Reason
+
+AS_ROOT: Final = "try again as root"
 
 
 def failure(
@@ -13,5 +16,5 @@ def failure(
     """`what` with the kernel's reason: permission_denied where it is one of rights, else `otherwise`."""
     denied = isinstance(error, PermissionError)
     reason: Reason = "permission_denied" if denied else otherwise
-    root = "; try again as root" if denied and os.geteuid() != 0 else ""
-    return CtlError(reason, f"{what}: {error.strerror or error}{root}", where=where, target=target)
+    fix = AS_ROOT if denied and os.geteuid() != 0 else None
+    return CtlError(reason, f"{what}: {error.strerror or error}", where=where, fix=fix, target=target)

@@ -36,11 +36,17 @@ if TYPE_CHECKING:
     from ctl.system.unit import Unit
     from ctl.system.watch import Watch
 
-Say = Callable[[str, str], None]  # told (target, one line)
 
 # So many looks at the process table, each for one service, are made as quickly as the one reading for any number.
 _LOOKS_FOR_ONE = 3
-_UNLOCKED = "cannot lock the service: its run directory is full or read-only; make room there, or mount it writable"
+_UNLOCKED = "cannot lock the service: its run directory is full or read-only"
+_MOUNT_PROC = "mount -t proc proc /proc"
+
+
+class Say(Protocol):
+    """Told something of a target, or of none where that is empty, in the fields of a message."""
+
+    def __call__(self, target: str, what: str, where: str | None = None, fix: str | None = None, /) -> None: ...
 
 
 class Progress(Protocol):
@@ -179,7 +185,7 @@ class Host:
         with self.locked(target, verb, timeout) as held:
             if not held:
                 where = str(self.records.lock_file(target))
-                raise CtlError("failed", _UNLOCKED, where=where)
+                raise CtlError("failed", _UNLOCKED, where=where, fix="make room there, or mount it writable")
             yield
 
     def locked(self, target: str, verb: str, timeout: float) -> lock.Lock:
@@ -189,8 +195,8 @@ class Host:
             self.say(target, f"waiting for {holder}")
             self.progress(target, f"waiting for {holder}", wait.now() + timeout)
 
-        mend = f"--lock-timeout waits longer, ctl kill {target} cuts it short"
-        return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait, mend)
+        fix = f"--lock-timeout waits longer, ctl kill {target} cuts it short"
+        return lock.locked(self.records.lock_file(target), verb, timeout, self.patience, on_wait, fix)
 
     def service(self, target: Target) -> Service:
         """The service, with all that its definition refers to on this host. Raises CtlError that names the target."""
@@ -325,9 +331,9 @@ def open_host(
     try:
         shown = os.readlink("/proc/self")
     except OSError:
-        raise CtlError("failed", "/proc is not mounted; mend it with: mount -t proc proc /proc") from None
+        raise CtlError("failed", "/proc is not mounted", fix=_MOUNT_PROC) from None
     if shown != str(os.getpid()):
-        raise CtlError("failed", "/proc belongs to another pid namespace; mount the one of this namespace")
+        raise CtlError("failed", "/proc belongs to another pid namespace", fix=_MOUNT_PROC)
     try:
         config = load_config(conf, run_dir, settings_faults)
         there = next(place for place in (config.run_dir, *config.run_dir.parents) if place.exists())
@@ -344,7 +350,7 @@ def _journal(config: Config, verb: str | None, say_more: Say) -> Journal | None:
         return None
     from ctl.system.journal import Journal
 
-    return Journal(config.log_dir, config.run_dir, verb, lambda what: say_more("", what))
+    return Journal(config.log_dir, config.run_dir, verb, lambda what, where, fix: say_more("", what, where, fix))
 
 
 def _herald() -> Herald | None:
@@ -376,5 +382,5 @@ def _own_account(uid: int) -> Account:
 def _from_systemd(text: str) -> BarePid:
     """The main process that systemd.exec(5) names in ExecStop= and ExecReload=."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 < int(text) <= LARGEST_PID):
-        raise Refused(f"holds {text[:24]!r}, not one process id")
+        raise Refused(f"holds {text[:24]!r}, not one process id", where="$MAINPID")
     return BarePid(int(text), None)

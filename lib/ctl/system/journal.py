@@ -31,6 +31,7 @@ NAME: Final = "events.jsonl"
 KEPT: Final = 4  # rotated files beside it, events.jsonl.1 the newest
 _ROTATED_AT: Final = 4 * 2**20  # bytes
 _LONGEST_TEXT: Final = 1000  # characters; a line stays small
+Trouble = Callable[[str, str, str | None], None]  # told what, where and fix
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -43,7 +44,7 @@ class Journal:
     """The journal, as one call of ctl writes it, from any of its threads."""
 
     def __init__(
-        self, log_dir: Path, run_dir: Path, verb: str, on_trouble: Callable[[str], None], rotated_at: int = _ROTATED_AT
+        self, log_dir: Path, run_dir: Path, verb: str, on_trouble: Trouble, rotated_at: int = _ROTATED_AT
     ) -> None:
         """`on_trouble` is told once why it cannot be written."""
         self.file = journal_file(log_dir)
@@ -111,7 +112,8 @@ class Journal:
         if not self._in_trouble:
             self._in_trouble = True
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            self._on_trouble(f"the journal cannot be written: {why} ({self.file})")
+            fix = error.fix if isinstance(error, Refused) else None
+            self._on_trouble(f"the journal cannot be written: {why}", str(self.file), fix)
 
     def _append(self, event: Event) -> None:
         line = msgspec.json.encode(event) + b"\n"
@@ -180,7 +182,7 @@ def _require_journal(path: Path, found: os.stat_result) -> None:
     """Raises Refused where it is not a file of its own that only the right people could have put there."""
     require_ours(path, found, None, {0, os.geteuid()})
     if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
-        raise Refused("has another name, too")
+        raise Refused("has another name, too", where=str(path))
 
 
 def _line(fault: Fault) -> str:

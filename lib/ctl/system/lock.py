@@ -28,12 +28,12 @@ def locked(
     timeout: float,
     patience: Patience,
     on_wait: Callable[[str], None] = lambda _: None,
-    mend: str = "try again",
+    fix: str = "try again",
 ) -> Iterator[bool]:
     """Hold the lock for the block, after at most `timeout` seconds. Yields whether it could be held at all.
 
     Where the file cannot even be made (a full or read-only run directory), nobody else can hold it either: False.
-    `on_wait` is told once who is in the way, and `mend` says what to do about it.
+    `on_wait` is told once who is in the way, and `fix` says what to do about it.
     Raises CtlError (busy, permission_denied) or Interrupted.
     """
     fd = _open(path)
@@ -45,8 +45,8 @@ def locked(
             if timeout > 0:
                 on_wait(_holder_of(fd, path))
             if not _take_within(fd, now() + timeout, patience):
-                what = f"{_holder_of(fd, path)} holds it; waited {timeout:g} s; {mend}"
-                raise CtlError("busy", what, where=str(path))
+                what = f"{_holder_of(fd, path)} holds it; waited {timeout:g} s"
+                raise CtlError("busy", what, where=str(path), fix=fix)
         _sign(fd, purpose)
         try:
             yield True
@@ -109,8 +109,8 @@ def obstacle(path: Path) -> CtlError | None:
 
 
 def _forbidden(path: Path) -> CtlError:
-    what = "not allowed to lock this service; try again as its owner or root"
-    return CtlError("permission_denied", what, where=str(path))
+    what = "not allowed to lock this service"
+    return CtlError("permission_denied", what, where=str(path), fix="try again as its owner or root")
 
 
 def _open(path: Path) -> int | None:

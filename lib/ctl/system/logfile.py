@@ -26,15 +26,16 @@ def open_log(path: Path, keep: int, owner: tuple[int, int] | None) -> BinaryIO:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(fd)
             kind = "is no regular file" if found.st_nlink == 1 else "has another name, too (a hard link)"
-            raise CtlError("failed", f"the log {kind}; remove it, or name another in start.log", where=str(path))
+            fix = "remove it, or name another in start.log"
+            raise CtlError("failed", f"the log {kind}", where=str(path), fix=fix)
         os.set_blocking(fd, True)
         if owner is not None:
             os.fchown(fd, *owner)
         return os.fdopen(fd, "ab", buffering=0)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            what = "the log is a symbolic link, through which others could have ctl write anywhere; remove it"
-            raise CtlError("failed", what, where=f"start.log = {path}") from None
+            what = "the log is a symbolic link, through which others could have ctl write anywhere"
+            raise CtlError("failed", what, where=f"start.log = {path}", fix=f"rm '{path}'") from None
         raise failure(error, "cannot open the log", where=f"start.log = {path}") from None
 
 

@@ -13,6 +13,7 @@ from typing import Final, Self
 from ctl.model.errors import CtlError
 from ctl.model.identity import Identity
 from ctl.system import descriptors, procfs
+from ctl.system.failure import AS_ROOT
 from ctl.system.procfs import Gone, Stat
 
 _SIGNAL_ZERO: Final = 0
@@ -94,11 +95,10 @@ class Handle:
         except ProcessLookupError:
             return False
         except PermissionError:
-            raise CtlError(
-                "permission_denied",
-                f"not allowed to signal pid {self.pid}, which belongs to another user; "
-                + ("ctl lacks CAP_KILL" if os.geteuid() == 0 else "try again as root"),
-            ) from None
+            is_root = os.geteuid() == 0
+            what = f"not allowed to signal pid {self.pid}, which belongs to another user"
+            what += "; ctl lacks CAP_KILL" if is_root else ""
+            raise CtlError("permission_denied", what, fix=None if is_root else AS_ROOT) from None
         return True
 
 

@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ctl.model.errors import CtlError
+from ctl.model.errors import CtlError, Message
 from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.pause import Pause
 from ctl.model.record import Record
 from ctl.system.decoding import decode
-from ctl.system.failure import failure
+from ctl.system.failure import AS_ROOT, failure
 from ctl.system.interrupts import Patience
 from ctl.system.lock import locked
 from ctl.system.trust import user_name
@@ -29,12 +29,12 @@ _RECORD_LIMIT: Final = 16384
 _BRIEF: Final = 2.0  # seconds; records are only ever held for the moment of a rename
 
 
-class Refused(Exception):
-    """The file says nothing that may be believed; str() says why."""
+class Refused(Message):
+    """The file says nothing that may be believed; `what` says why, after its name."""
 
 
-class Unreadable(Exception):
-    """The file is there, and we may not read it."""
+class Unreadable(Message):
+    """The file is there, and we may not read it; `what` says so, after its name."""
 
 
 class BarePid(msgspec.Struct, frozen=True):
@@ -116,9 +116,9 @@ class Records:
         try:
             record = decode(content[0], Record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Refused(f"is no record: {error}") from None
+            raise Refused(f"is no record: {error}", where=str(self.record_file(target))) from None
         if record.target != target:
-            raise Refused(f"is the record of {record.target!r}")
+            raise Refused(f"is the record of {record.target!r}", where=str(self.record_file(target)))
         return record
 
     def read_pid(self, target: str) -> BarePid | None:
@@ -218,12 +218,12 @@ def read_pid_file(path: Path, owner: int | None) -> BarePid | None:
     text, written = content
     digits = text.strip()
     if not digits:
-        raise Refused("is empty")
+        raise Refused("is empty", where=str(path))
     if not digits.isdigit():
-        raise Refused(f"holds {_shown(text)}, not one process id")
+        raise Refused(f"holds {_shown(text)}, not one process id", where=str(path))
     pid = int(digits)
     if not 1 < pid <= LARGEST_PID:
-        raise Refused(f"holds {_shown(digits)}: no service's process id")
+        raise Refused(f"holds {_shown(digits)}: no service's process id", where=str(path))
     return BarePid(pid, written)
 
 
@@ -256,18 +256,19 @@ def _shown(text: bytes) -> str:
 
 def _read(path: Path, limit: int, owners: set[int]) -> tuple[bytes, float] | None:
     """Content and time of modification of a regular, bounded file that only the right people could have written."""
+    where = str(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
         return None
     except PermissionError:
-        raise Unreadable("may not be read") from None
+        raise Unreadable("may not be read", where=where, fix=AS_ROOT) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise Refused("is a symbolic link") from None
+            raise Refused("is a symbolic link", where=where) from None
         if error.errno == errno.ENXIO:
-            raise Refused("is a socket or a device") from None
-        raise Refused(f"cannot be read: {error.strerror}") from None
+            raise Refused("is a socket or a device", where=where) from None
+        raise Refused(f"cannot be read: {error.strerror}", where=where) from None
     try:
         found = os.fstat(fd)
         require_ours(path, found, limit, owners)
@@ -278,22 +279,24 @@ def _read(path: Path, limit: int, owners: set[int]) -> tuple[bytes, float] | Non
 
 def require_ours(path: Path, found: os.stat_result, limit: int | None, owners: set[int]) -> None:
     """Refuse what is no regular file of at most `limit` bytes, or what others may have put there. Raises Refused."""
+    where = str(path)
     if not stat.S_ISREG(found.st_mode):
-        raise Refused(f"is {_kind(found.st_mode)}, not a regular file")
+        raise Refused(f"is {_kind(found.st_mode)}, not a regular file", where=where)
     if limit is not None and found.st_size > limit:
-        raise Refused(f"is {found.st_size} bytes long; a file of this kind has at most {limit}")
+        raise Refused(f"is {found.st_size} bytes long; a file of this kind has at most {limit}", where=where)
     if found.st_mode & stat.S_IWOTH:
-        raise Refused(
-            f"can be written by everyone (mode {stat.S_IMODE(found.st_mode):04o}); mend it with: chmod o-w '{path}'"
-        )
+        what = f"can be written by everyone (mode {stat.S_IMODE(found.st_mode):04o})"
+        raise Refused(what, where=where, fix=f"chmod o-w '{path}'")
     above = path.parent.stat()
     if above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
-        raise Refused(f"lies in a directory that everyone can write to; mend it with: chmod o-w '{path.parent}'")
+        what = "lies in a directory that everyone can write to"
+        raise Refused(what, where=where, fix=f"chmod o-w '{path.parent}'")
     if os.geteuid() == 0:
         for place, uid in ((path, found.st_uid), (path.parent, above.st_uid)):
             if uid not in owners:
                 allowed = " or ".join(sorted(user_name(owner) for owner in owners))
-                raise Refused(f"is not to be trusted: {place} belongs to {user_name(uid)}, not to {allowed}")
+                what = f"is not to be trusted: {place} belongs to {user_name(uid)}, not to {allowed}"
+                raise Refused(what, where=where)
 
 
 def _kind(mode: int) -> str:

@@ -67,9 +67,15 @@ class Gated:
         """Whether the child exited with status 0."""
         return self._child.poll() == 0
 
-    def failed_to_execute(self, last_line: str) -> bool:
-        """Whether the child ended behind the gate because the shell could not execute the program, sh(1)."""
-        return self._child.poll() in (126, 127) and last_line.startswith(f"{gate.NAME}:")
+    def why_not_executed(self, last_line: str) -> str | None:
+        """Why the program could not be executed, in the gate's own words; None where it was, or it did not come to it.
+
+        The gate is a shell, and its last line in the log all that it leaves: 126 and 127 (sh(1)) may be the program's
+        own exit status as well, and errno is told in no other way. It has the form `ctl-gate: ...: REASON`.
+        """
+        if self._child.poll() not in (126, 127) or not last_line.startswith(f"{gate.NAME}:"):
+            return None
+        return last_line.rpartition(": ")[2]
 
     def _close(self) -> None:
         if self._opener is not None:
@@ -150,8 +156,8 @@ def require_executable(program: Program) -> None:
     found = find_executable(program, name)
     if found is None:
         searched = program.environment.get("PATH", DEFAULT_PATH)
-        what = f"{name} is not installed: it is not in {searched}; write its whole path where it is elsewhere"
-        raise CtlError("exec_failed", what, where=where)
+        what = f"{name} is not installed: it is not in {searched}"
+        raise CtlError("exec_failed", what, where=where, fix="write its whole path where it is elsewhere")
     path = Path(program.directory, found)
     try:
         mode = path.stat().st_mode
@@ -161,7 +167,7 @@ def require_executable(program: Program) -> None:
         raise CtlError("exec_failed", f"{path} is a directory, not a program", where=where)
     # As root, access(2) says yes when anyone may execute it; the service's own user is asked by the kernel, at exec.
     if not os.access(path, os.X_OK):
-        raise CtlError("exec_failed", f"{path} is not executable; mend it with: chmod +x '{path}'", where=where)
+        raise CtlError("exec_failed", f"{path} is not executable", where=where, fix=f"chmod +x '{path}'")
     if lack := lack_of_interpreter(path):
         raise CtlError("exec_failed", f"{path} {lack}", where=where)
 

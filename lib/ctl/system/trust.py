@@ -11,10 +11,14 @@ from ctl.model.errors import CtlError
 _LINKS = 40  # MAXSYMLINKS; who meets more gets ELOOP from the kernel anyway
 
 
+class Untrusted(CtlError):
+    """Others could have written what is there."""
+
+
 def require_trusted(path: Path) -> None:
     """As root: refuse `path` when another user may write to it, or to any directory above it.
 
-    Raises CtlError (bad_config) that names path, owner, mode and the mend. A directory with the sticky bit protects
+    Raises Untrusted (bad_config) that names path, owner, mode and the fix. A directory with the sticky bit protects
     the entries of others (inode(7)). Without root there is nobody to protect from: nothing is checked.
     """
     if os.geteuid() != 0:
@@ -27,11 +31,11 @@ def require_trusted(path: Path) -> None:
             continue  # not made yet; who may make it is decided by the directory above
         fault = _fault(found, is_parent=place != last)
         if fault is not None:
-            raise CtlError(
+            raise Untrusted(
                 "bad_config",
-                f"{place} {fault} (owner {user_name(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}): "
-                f"mend it with: {mend(place, found)}",
+                f"{place} {fault} (owner {user_name(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o})",
                 where=None if place == path else str(path),
+                fix=fix_of(place, found),
             )
 
 
@@ -58,7 +62,7 @@ def _met_on_the_way(path: Path) -> list[Path]:
     return met
 
 
-def mend(place: Path, found: os.stat_result) -> str:
+def fix_of(place: Path, found: os.stat_result) -> str:
     """The commands that make only root able to write there."""
     if stat.S_ISLNK(found.st_mode):
         return f"chown -h root:root '{place}'"

@@ -80,7 +80,7 @@ def _propose(host: Host, name: str, file: Path) -> None:
 def _settings(host: Host, errors: Sequence[CtlError]) -> Iterator[Checked]:
     file = host.config.conf_dir / "ctl.toml"
     if errors or file.exists():
-        faults = [fault for error in errors for fault in _each(error)]
+        faults = [fault for error in errors for fault in _untargeted(error)]
         yield Checked(target=None, file=str(file), ok=not faults, errors=faults)
 
 
@@ -90,7 +90,7 @@ def _by_file(host: Host, file: Path) -> _Definition | Checked:
             return _template(host, file.stem)
         target = parse_target(file.stem)
     except CtlError as error:
-        return _unnamed(file, error.what)
+        return _unnamed(file, error.what, error.fix)
     if target.instance is not None:
         return _unnamed(file, f"an instance has no file of its own: {target.definition} is for all of {target.name}@")
     return _definition(host, str(target), [target])
@@ -112,8 +112,8 @@ def _template(host: Host, label: str) -> _Definition:
     return _definition(host, label, targets)
 
 
-def _unnamed(file: Path, what: str) -> Checked:
-    fault = Fault(reason="bad_config", what=what, where=str(file))
+def _unnamed(file: Path, what: str, fix: str | None = None) -> Checked:
+    fault = Fault(reason="bad_config", what=what, where=str(file), fix=fix)
     return Checked(target=None, file=str(file), ok=False, errors=[fault])
 
 
@@ -127,13 +127,13 @@ def _definition(host: Host, label: str, targets: list[Target]) -> _Definition:
         faults += _unknown_users(raw, targets, file, config.fill)
         services += [understand(raw, target, str(file), config.fill) for target in targets]
     except CtlError as error:
-        faults[:0] = _each(error)
+        faults[:0] = _untargeted(error)
     return _Definition(label, file, services, faults)
 
 
-def _each(error: CtlError) -> list[Fault]:
-    """One fault for each line of the error."""
-    return [Fault(reason=error.reason, what=what, where=error.where) for what in (error.what, *error.details)]
+def _untargeted(error: CtlError) -> list[Fault]:
+    """Each of its faults, which are those of a file here and not of a target."""
+    return [msgspec.structs.replace(fault, target=None) for fault in Fault.each_of(error)]
 
 
 def _unknown_users(raw: dict[str, Any], targets: list[Target], file: Path, fill: dict[str, str]) -> Iterator[Fault]:
@@ -146,7 +146,7 @@ def _unknown_users(raw: dict[str, Any], targets: list[Target], file: Path, fill:
             try:
                 id_of(user, str(file))
             except CtlError as error:
-                yield Fault(reason=error.reason, what=f"{table}.{key}: {error.what}", where=error.where)
+                yield Fault(reason=error.reason, what=f"{table}.{key}: {error.what}", where=error.where, fix=error.fix)
 
 
 def _user(value: object, target: Target, fill: dict[str, str]) -> str | None:
@@ -182,7 +182,7 @@ def _own_files(host: Host, service: Service) -> Iterator[tuple[str, str]]:
 
 def _sharing(definition: _Definition, key: str, path: str, others: list[str]) -> Fault:
     if others:
-        what = f"{path} is also that of {', '.join(others)}; each service needs its own"
+        what, fix = f"{path} is also that of {', '.join(others)}; each service needs its own", None
     else:
-        what = f"{path} would be that of every instance; put {{instance}} into it"
-    return Fault(reason="bad_config", what=f"{key}: {what}", where=str(definition.file))
+        what, fix = f"{path} would be that of every instance", "put {instance} into it"
+    return Fault(reason="bad_config", what=f"{key}: {what}", where=str(definition.file), fix=fix)

@@ -1,8 +1,9 @@
-"""Doctor: what will not work, before it has to, and what mends it. It has no effect at all."""
+"""Doctor: what will not work, before it has to, and what fixes it. It has no effect at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from ctl.model.diagnosis import Diagnosis, Finding, diagnosis
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault
 from ctl.model.service import Service
-from ctl.model.suggest import did_you_mean
+from ctl.model.suggest import instead
 from ctl.model.target import parse_target, template_of
 from ctl.model.unit import Call, Unit
 from ctl.system import premises as asked
@@ -106,8 +107,8 @@ class Doctor:
             found = [own.get(unit.name, unit) if unit.load == "not-found" else unit for unit in found]
         for unit in found:
             if unit.load == "not-found":
-                near = did_you_mean(unit.name, [*(asked.unit_names() or []), *self._host.config.service_names()])
-                raise CtlError("unknown_target", f"no such unit and no such service{near}", target=unit.name)
+                near = instead(unit.name, [*(asked.unit_names() or []), *self._host.config.service_names()])
+                raise CtlError("unknown_target", "no such unit and no such service", fix=near, target=unit.name)
         return self._of_units(found)
 
     def _of_host(self, services: int, unnamed: Iterable[Finding]) -> Diagnosis:
@@ -141,10 +142,10 @@ class Doctor:
         try:
             located = locate(service, self._host)
         except CtlError as error:
-            errors.append(Fault.of(error))
+            errors += Fault.each_of(error)
         else:
             try:
-                errors += [Fault.of(located.doubt)] if located.doubt is not None else []
+                errors += Fault.each_of(located.doubt) if located.doubt is not None else []
                 findings += self._of_process(service, located, facts)
             finally:
                 located.close()
@@ -195,7 +196,7 @@ class Doctor:
             found = self._service(name)
             called.append(name)
             if isinstance(found, CtlError):
-                findings += _unknown(unit, name, found)
+                findings += self._unknown(unit, name, found)
             elif found is not None:
                 by = tuple(call for call in unit.calls if name in call.targets)
                 findings += check_called(Called(unit, found, str(self._run_dir(unit, by)), by))
@@ -215,8 +216,20 @@ class Doctor:
         if not others:
             return None
         what = f"its ctl reads the definitions of {others[0]}, not those of {own}: they were not looked at"
-        mend = f"ctl doctor {unit.name} --conf {others[0]}"
-        return Finding(id="other-conf", severity="note", what=what, where=unit.file, mend=mend)
+        fix = f"ctl doctor {unit.name} --conf {others[0]}"
+        return Finding(id="other-conf", severity="note", what=what, where=unit.file, fix=fix)
+
+    def _unknown(self, unit: Unit, name: str, error: CtlError) -> list[Finding]:
+        if error.reason != "unknown_target":
+            return []  # the definition's own diagnosis tells
+        settings = ", ".join(dict.fromkeys(f"{call.setting}=" for call in unit.calls if name in call.targets))
+        what = f"{settings} calls ctl for {name!r}: {error.what}"
+        fixes = [error.fix] if error.fix is not None else []
+        with suppress(CtlError):  # what can be nobody's name has no file either
+            fixes.insert(0, f"put a definition into {self._host.config.file_of(parse_target(name))}")
+        return [
+            Finding(id="unknown-service", severity="error", what=what, where=unit.file, fix=", or ".join(fixes) or None)
+        ]
 
     def _run_dir(self, unit: Unit, calls: Iterable[Call]) -> Path:
         given = next((call.options["--run-dir"] for call in calls if "--run-dir" in call.options), None)
@@ -252,26 +265,17 @@ def _calling(targets: Sequence[str], *, of_user: bool) -> list[Unit] | None:
     return None if found is None else [unit for unit in found if unit.calls]
 
 
-def _unknown(unit: Unit, name: str, error: CtlError) -> list[Finding]:
-    if error.reason != "unknown_target":
-        return []  # the definition's own diagnosis tells
-    settings = ", ".join(dict.fromkeys(f"{call.setting}=" for call in unit.calls if name in call.targets))
-    what = f"{settings} calls ctl for {name!r}: {error.what}"
-    mend = f"put a definition into {error.where.split(',')[0].removeprefix('there is no ')}" if error.where else None
-    return [Finding(id="unknown-service", severity="error", what=what, where=unit.file, mend=mend)]
-
-
 def _ends_with_the_session(service: Service, session: str, owner: str) -> Finding:
     what = f"it runs in {session} of {owner}, and ends with it: KillUserProcesses=yes"
-    mend = beyond_the_login(owner, service.name)
-    return Finding(id="in-session", severity="warning", what=what, where="/etc/systemd/logind.conf", mend=mend)
+    fix = beyond_the_login(owner, service.name)
+    return Finding(id="in-session", severity="warning", what=what, where="/etc/systemd/logind.conf", fix=fix)
 
 
 def _ends_with_the_last_login(unit: Unit) -> Finding:
     user = asked.user()
     what = f"it ends when {user} logs out, with all of that user's own systemd, and is not there at boot: Linger=no"
-    mend = f"loginctl enable-linger {user}"
-    return Finding(id="linger", severity="warning", what=what, where=unit.file, mend=mend)
+    fix = f"loginctl enable-linger {user}"
+    return Finding(id="linger", severity="warning", what=what, where=unit.file, fix=fix)
 
 
 def _conf_of(unit: Unit, call: Call) -> str | None:

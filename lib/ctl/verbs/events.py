@@ -41,8 +41,7 @@ class Events:
         try:
             self._journal.begin(None)
         except CtlError as error:
-            error.what = f"the journal {error.what}"
-            raise
+            raise error.about("the journal") from None
         events = deque(self._new(), maxlen=count)
         for piece in () if follow else self._journal.rest():
             events.extend(self._understood(piece))
@@ -97,7 +96,9 @@ class Events:
 
 def tell_problem(host: Host, target: str, subject: str, problem: CtlError | None, told: str | None) -> str | None:
     """Say once why what is followed cannot be read now. Returns what has been said."""
-    what = None if problem is None else f"{subject} {problem.what}; waiting for it ({problem.where})"
-    if what is not None and what != told:
-        host.say(target, what)
+    if problem is None:
+        return None
+    what = f"{subject} {problem.what}; waiting for it"
+    if what != told:
+        host.say(target, what, problem.where, problem.fix)
     return what

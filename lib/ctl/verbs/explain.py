@@ -59,7 +59,7 @@ def explain(service: Service, host: Host, given_pid: int | None = None, *, every
         known = as_ctl_error(error)
         return Explanation(
             target=service.name, ok=False, state="unknown", answer=f"cannot be explained: {known.what}",
-            exit_code=known.exit_code, errors=[_fault(service, known)],
+            exit_code=known.exit_code, errors=_faults(service, known),
         )  # fmt: skip
 
 
@@ -98,15 +98,15 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
             plans=intents(service, host, located, holder),
             lock=holder,
             supervisor=Supervision(service.name, located.mains).by("stop"),
-            errors=[_fault(service, located.doubt)] if located.doubt is not None else [],
+            errors=_faults(service, located.doubt) if located.doubt is not None else [],
         )
     finally:
         members.close()
         located.close()
 
 
-def _fault(service: Service, error: CtlError) -> Fault:
-    return msgspec.structs.replace(Fault.of(error), target=service.name)
+def _faults(service: Service, error: CtlError) -> list[Fault]:
+    return [msgspec.structs.replace(fault, target=service.name) for fault in Fault.each_of(error)]
 
 
 def _located(service: Service, host: Host, given_pid: int | None) -> Located:
@@ -151,7 +151,9 @@ def _given_claim(judged: dict[str, Claim], given_pid: int | None, refusal: CtlEr
     if refusal is None:
         return []
     verdict: ClaimVerdict = "unknown" if refusal.reason == "permission_denied" else "refused"
-    return [ExplainedClaim(source="--pid", where=None, pid=given_pid, verdict=verdict, why=refusal.what)]
+    return [
+        ExplainedClaim(source="--pid", where=None, pid=given_pid, verdict=verdict, why=refusal.what, fix=refusal.fix)
+    ]
 
 
 def _explained(claim: Claim, *, asked: bool) -> ExplainedClaim:
@@ -242,9 +244,7 @@ def _answer(
     if located.mains:
         return _running(located, paused)
     if located.doubt is not None:
-        ambiguous = located.doubt.reason == "ambiguous"
-        what = located.doubt.what.partition(" (match.max)")[0] if ambiguous else located.doubt.what
-        return f"{_HEADS.get(located.doubt.reason, '')}{what}"
+        return f"{_HEADS.get(located.doubt.reason, '')}{located.doubt.what}"
     said = [f"its {claim.source} is {claim.verdict} ({claim.why})" for claim in claims if claim.says_it_runs]
     said += [f"pid {given_pid} has ended"] if given_pid is not None else []
     said += [f"{len(members)} of its processes {'is' if len(members) == 1 else 'are'} left"] if members else []

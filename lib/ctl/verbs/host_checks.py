@@ -11,11 +11,11 @@ from ctl.model.errors import CtlError
 from ctl.system import premises as asked
 from ctl.system.config import Config
 from ctl.system.premises import Logins, Premises
+from ctl.system.trust import Untrusted
 
 _PIDFD: Final = (5, 3)
 _EACH: Final = 16  # descriptors at most for one service that is acted on, and
 _OTHERS: Final = 64
-_MEND: Final = ": mend it with: "
 
 
 def check_premises(found: Premises, services: int) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def check_premises(found: Premises, services: int) -> Iterator[Finding]:
             severity=NOTE,
             what=what,
             where=where,
-            mend="boot with systemd.unified_cgroup_hierarchy=1",
+            fix="boot with systemd.unified_cgroup_hierarchy=1",
         )
     needed = services * _EACH + _OTHERS
     if 0 <= found.descriptors < needed:
@@ -40,29 +40,29 @@ def check_premises(found: Premises, services: int) -> Iterator[Finding]:
             severity=WARNING,
             what=what,
             where="ulimit -Hn",
-            mend=f"LimitNOFILE={needed}, limits.conf(5)",
+            fix=f"LimitNOFILE={needed}, limits.conf(5)",
         )
     if not found.can_watch:
         what = "no inotify instance is left for this user: ctl wait, logs --follow and events --follow fail"
         where = "fs.inotify.max_user_instances"
-        yield Finding(id="inotify", severity=WARNING, what=what, where=where, mend=f"sysctl -w {where}=1024")
+        yield Finding(id="inotify", severity=WARNING, what=what, where=where, fix=f"sysctl -w {where}=1024")
 
 
 def _kernel(found: Premises) -> Iterator[Finding]:
     version = tuple(int(part) for part in found.kernel.split("-")[0].split(".")[:2] if part.isdecimal())
     if version < _PIDFD:
         what = f"Linux {found.kernel} has no pidfd_open(2), without which ctl signals nobody"
-        yield Finding(id="kernel", severity=ERROR, what=what, where="uname -r", mend="boot Linux 5.3 or newer")
+        yield Finding(id="kernel", severity=ERROR, what=what, where="uname -r", fix="boot Linux 5.3 or newer")
     elif not found.unique_inodes:
         what = (
             f"Linux {found.kernel} gives pidfds no inode of their own: a process that got a pid within the same "
             "10 ms in which the last one with it began is taken for that one"
         )
-        yield Finding(id="kernel", severity=NOTE, what=what, where="uname -r", mend="boot Linux 6.9 or newer")
+        yield Finding(id="kernel", severity=NOTE, what=what, where="uname -r", fix="boot Linux 6.9 or newer")
     if not found.identified:
         what = "the boot id or the clock cannot be read: no process can be told from another"
         where = "/proc/sys/kernel/random/boot_id"
-        yield Finding(id="boot-id", severity=ERROR, what=what, where=where, mend="mount -t proc proc /proc")
+        yield Finding(id="boot-id", severity=ERROR, what=what, where=where, fix="mount -t proc proc /proc")
 
 
 def _proc(found: Premises) -> Iterator[Finding]:
@@ -73,11 +73,11 @@ def _proc(found: Premises) -> Iterator[Finding]:
         seen = f"root and {trusted} see all" if "gid" in found.proc else "only root sees all"
         what = f"hidepid={level} hides the processes of other users: {seen}, for the others status is unknown (exit 4)"
         severity: Severity = NOTE if found.is_root or "gid" in found.proc else WARNING
-        yield Finding(id="hidepid", severity=severity, what=what, where=where, mend="mount -o remount,hidepid=0 /proc")
+        yield Finding(id="hidepid", severity=severity, what=what, where=where, fix="mount -o remount,hidepid=0 /proc")
     if found.proc.get("subset") == "pid":
         what = "subset=pid hides /proc/sys, where the boot id is"
         yield Finding(
-            id="proc-subset", severity=ERROR, what=what, where=where, mend="mount -t proc -o subset= proc /proc"
+            id="proc-subset", severity=ERROR, what=what, where=where, fix="mount -t proc -o subset= proc /proc"
         )
 
 
@@ -96,7 +96,7 @@ def check_logins(found: Logins | None, user: str) -> Iterator[Finding]:
         severity=WARNING if found.kills_those_of(user) else NOTE,
         what=what,
         where="/etc/systemd/logind.conf, KillUserProcesses=",
-        mend=beyond_the_login(user, "NAME"),
+        fix=beyond_the_login(user, "NAME"),
     )
 
 
@@ -123,31 +123,30 @@ def _conf(key: str, path: Path, *, as_root: bool) -> Iterator[Finding]:
     found = asked.place_of(path)
     if not as_root and found is not None and found.by_others:
         what = f"others may write to the {key} (mode {found.mode}), and so say what ctl runs; root refuses to use it"
-        yield Finding(id="conf-writable", severity=WARNING, what=what, where=str(path), mend=f"chmod go-w '{path}'")
+        yield Finding(id="conf-writable", severity=WARNING, what=what, where=str(path), fix=f"chmod go-w '{path}'")
 
 
 def _state(name: str, key: str, path: Path, *, as_root: bool) -> Iterator[Finding]:
     found = asked.place_of(path)
     if found is None:
         what = f"the {key} is missing: ctl makes it when it is first needed"
-        yield Finding(id=name, severity=NOTE, what=what, where=str(path), mend=f"install -d -m 755 '{path}'")
+        yield Finding(id=name, severity=NOTE, what=what, where=str(path), fix=f"install -d -m 755 '{path}'")
     elif not found.is_directory:
         what = f"the {key} is not a directory"
-        yield Finding(id=name, severity=ERROR, what=what, where=str(path), mend=f"mv '{path}' '{path}.old'")
+        yield Finding(id=name, severity=ERROR, what=what, where=str(path), fix=f"mv '{path}' '{path}.old'")
     elif found.by_everyone:
         what = f"everyone may write to the {key} (mode {found.mode}), and replace what is in it"
-        yield Finding(id=name, severity=ERROR, what=what, where=str(path), mend=f"chmod o-w '{path}'")
+        yield Finding(id=name, severity=ERROR, what=what, where=str(path), fix=f"chmod o-w '{path}'")
     elif as_root and found.found.st_uid != 0:
         what = f"the {key} belongs to {found.owner}, who can replace what root writes to it"
-        yield Finding(id=name, severity=WARNING, what=what, where=str(path), mend=f"chown root:root '{path}'")
+        yield Finding(id=name, severity=WARNING, what=what, where=str(path), fix=f"chown root:root '{path}'")
     elif not asked.is_writable(path):
         what = f"this user may look, and not act: the {key} is {found.owner}'s (mode {found.mode})"
         severity: Severity = NOTE if found.found.st_uid == 0 else WARNING
-        yield Finding(id=name, severity=severity, what=what, where=str(path), mend=f"sudo -u {found.owner} ctl ...")
+        yield Finding(id=name, severity=severity, what=what, where=str(path), fix=f"sudo -u {found.owner} ctl ...")
 
 
 def refusal(error: CtlError) -> Finding:
-    """That ctl refuses to work at all, as a finding: what mends it stands in the error."""
-    what, _, mend = error.what.partition(_MEND)
-    name = "conf-writable" if mend else "configuration"
-    return Finding(id=name, severity=ERROR, what=what, where=error.where, mend=mend or None)
+    """That ctl refuses to work at all, as a finding."""
+    name = "conf-writable" if isinstance(error, Untrusted) else "configuration"
+    return Finding(id=name, severity=ERROR, what=error.what, where=error.where, fix=error.fix)

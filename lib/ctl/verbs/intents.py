@@ -18,7 +18,6 @@ from ctl.verbs.locate import Located
 from ctl.verbs.stop import StopOptions, planned
 
 _CLEANED = ("record", "pid file")
-_HINTS: dict[str, str] = {"ambiguous": "; name the right one with --pid"}
 _PIDS_SHOWN = 8
 
 
@@ -36,19 +35,19 @@ def intents(service: Service, host: Host, located: Located, holder: LockHolder |
 
 def _intent(result: Result, obstacle: CtlError | None, first: str, does: str) -> Intent:
     plan = result.plan or Plan()
-    reason, code = result.reason, result.exit_code
+    reason, code, fix = result.reason, result.exit_code, None
     if obstacle is not None:
-        reason, code = obstacle.reason, obstacle.exit_code
+        reason, code, fix = obstacle.reason, obstacle.exit_code, obstacle.fix
         says = f"would fail, exit {code}: {obstacle.what}"
     elif not result.ok:
-        says = f"would refuse, exit {code} ({reason})" + _HINTS.get(reason, "")
+        says, fix = f"would refuse, exit {code} ({reason})", result.errors[-1].fix if result.errors else None
     elif reason == "already_stopped":
         stale = [claim.source for claim in result.claims if claim.verdict == "stale" and claim.source in _CLEANED]
         says = f"{first}has nothing to do" + (f", and removes the stale {' and '.join(stale)}" if stale else "")
     else:
         longest = "as long as it takes" if plan.longest_s is None else f"at most {plan.longest_s:g} s"
         says = f"{first}would {does}; {longest}"
-    return Intent(**msgspec.structs.asdict(plan), says=says, reason=reason, exit_code=code)
+    return Intent(**msgspec.structs.asdict(plan), says=says, fix=fix, reason=reason, exit_code=code)
 
 
 def _how_to_stop(service: Service, located: Located, result: Result) -> str:

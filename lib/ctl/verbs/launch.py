@@ -215,21 +215,21 @@ class Launch:
         self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
             asked = now()
-            problem = "left no process behind"
+            problem, fix = "left no process behind", None
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
             alive = self._members.refresh()
             try:
                 located = locate(self._service, self._host)
             except CtlError as error:  # more than one: the intermediate parents of a double fork are still there
-                problem = error.what
+                problem, fix = error.what, error.fix
             else:
                 if located.mains:
                     self._take_as_main(located.mains[0])
                     return
                 if located.doubt is not None:
-                    problem = located.doubt.what
+                    problem, fix = located.doubt.what, located.doubt.fix
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
-                raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}")
+                raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}", fix)
             self._host.pause((), min(now() + pause_after(began, asked), self._deadline))
 
     def _take_as_main(self, handle: Handle) -> None:
@@ -252,9 +252,9 @@ class Launch:
 
     def _ended(self) -> CtlError:
         lines = self._tail()
-        if self._gated.failed_to_execute(lines[-1] if lines else ""):
+        why = self._gated.why_not_executed(lines[-1] if lines else "")
+        if why is not None:
             whom = f" by {self._start.user}" if self._start.user else ""
-            why = lines[-1].rpartition(": ")[2]
             return CtlError(
                 "exec_failed",
                 f"{self._start.command[0]} cannot be executed{whom}: {why}",
@@ -262,12 +262,12 @@ class Launch:
             )
         return self._not_ready(f"{self._gated.how_it_ended() or 'ended'} while starting")
 
-    def _not_ready(self, what: str) -> CtlError:
+    def _not_ready(self, what: str, fix: str | None = None) -> CtlError:
         lines = self._tail()
         where = str(self._log) if lines else f"nothing in {self._log}"
         if is_full(self._log):  # then it could not say more, and may have ended for that
             where += ", whose file system is full"
-        return CtlError("not_ready", what, where=where, details=lines)
+        return CtlError("not_ready", what, where=where, fix=fix, details=lines)
 
     def _tail(self) -> tuple[str, ...]:
         return tail(self._log, _TAIL, self._log_began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypedDict
 
 import msgspec
 
@@ -15,6 +16,7 @@ from ctl.model.service import Service
 from ctl.model.target import parse_target
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system import procfs, table
+from ctl.system.failure import AS_ROOT
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle, boot_id, namespace_is_alive, open_handle, pid_namespace
 from ctl.system.portrait import describe, seen, started
@@ -23,6 +25,11 @@ from ctl.system.records import BarePid, Refused, Unreadable
 
 # A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
 _CLOCK_ERROR = 0.02
+
+
+class _Doubt(TypedDict):
+    doubt: Reason | None
+    fix: str | None
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -73,21 +80,26 @@ def by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None
     """What the record says, judged, with an open handle where it holds."""
     where = str(host.records.record_file(service.name))
 
-    def claim(verdict: ClaimVerdict, why: str, pid: int | None = None, doubt: Reason = "permission_denied") -> Claim:
-        of_unknown = doubt if verdict == "unknown" else None
-        return Claim(source="record", where=where, pid=pid, verdict=verdict, why=why, doubt=of_unknown)
-
     try:
         record = host.records.read(service.name)
-    except Refused as error:
-        return None, claim("refused", str(error)), None
-    except Unreadable as error:
-        return None, claim("unknown", str(error)), None
+    except (Refused, Unreadable) as error:
+        return None, _said_nothing("record", where, error), None
     if record is None:
         return None, None, None
     verdict, why, handle = _still_there(record)
-    doubt: Reason = "permission_denied" if record.identity.pid_ns == pid_namespace() else "identity_unknown"
-    return record, claim(verdict, why, record.identity.pid, doubt), handle
+    is_here = record.identity.pid_ns == pid_namespace()
+    claim = Claim(
+        source="record", where=where, pid=record.identity.pid, verdict=verdict, why=why,
+        **_doubt_of(verdict, "permission_denied" if is_here else "identity_unknown"),
+    )  # fmt: skip
+    return record, claim, handle
+
+
+def _doubt_of(verdict: ClaimVerdict, doubt: Reason = "permission_denied") -> _Doubt:
+    """As what kind of doubt a claim counts, and what would tell whether it holds; nothing where that is known."""
+    if verdict != "unknown":
+        return {"doubt": None, "fix": None}
+    return {"doubt": doubt, "fix": AS_ROOT if doubt == "permission_denied" else "ask ctl in that pid namespace"}
 
 
 def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
@@ -96,7 +108,7 @@ def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
         return "stale", "was written before the last boot", None
     if identity.pid_ns != pid_namespace():
         if namespace_is_alive(identity.pid_ns):
-            return "unknown", f"is about another pid namespace, pid:[{identity.pid_ns}]; ask ctl in there", None
+            return "unknown", f"is about another pid namespace, pid:[{identity.pid_ns}]", None
         return "stale", "is about a pid namespace that is not here any more", None
     try:
         handle = open_handle(identity.pid)
@@ -123,11 +135,11 @@ def bare_claims(
         if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
             continue  # the record's other half says nothing of its own
         belief = _believe(service, host, _rules_of_unit(service, host, rules, bare.pid), bare)
-        doubt: Reason | None = "permission_denied" if belief.verdict == "unknown" else None
-        yield (
-            Claim(source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why, doubt=doubt),
-            belief.handle,
-        )
+        claim = Claim(
+            source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why,
+            **_doubt_of(belief.verdict),
+        )  # fmt: skip
+        yield claim, belief.handle
 
 
 def _rules_of_unit(service: Service, host: Host, rules: Rules, pid: int) -> Rules:
@@ -143,8 +155,9 @@ def _rules_of_unit(service: Service, host: Host, rules: Rules, pid: int) -> Rule
 
 def _said_nothing(source: str, where: str | None, error: Refused | Unreadable) -> Claim:
     if isinstance(error, Refused):
-        return Claim(source=source, where=where, pid=None, verdict="refused", why=str(error))
-    return Claim(source=source, where=where, pid=None, verdict="unknown", why=str(error), doubt="permission_denied")
+        return Claim(source=source, where=where, pid=None, verdict="refused", why=error.what, fix=error.fix)
+    doubt = _doubt_of("unknown")
+    return Claim(source=source, where=where, pid=None, verdict="unknown", why=error.what, **doubt)
 
 
 class Belief(msgspec.Struct, frozen=True):
@@ -210,7 +223,7 @@ def _given(
     if belief.handle is not None:
         return Located([belief.handle], claims, record, "--pid", None)
     if belief.verdict == "unknown":
-        raise CtlError("permission_denied", f"{belief.why}; try again as root", where="--pid")
+        raise CtlError("permission_denied", belief.why, where="--pid", fix=AS_ROOT)
     if not belief.ended:
         raise CtlError("identity_mismatch", belief.why, where="--pid")
     return Located([], claims, record, None, None)
@@ -227,9 +240,9 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
             handle.close()
         raise CtlError(
             "ambiguous",
-            f"{len(mains)} processes match and at most {service.match.max} may (match.max): none was touched; "
-            "name the right one with --pid",
-            where=service.file,
+            f"{len(mains)} processes match and at most {service.match.max} may: none was touched",
+            where=f"{service.file}, match.max",
+            fix="name the right one with --pid",
             details=lines,
         )
     doubt = None if mains else _doubt(claims, scan.unknown, scan.hidden)
@@ -302,8 +315,8 @@ def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | 
     for claim in claims:
         if claim.verdict == "unknown":
             reason = claim.doubt or "permission_denied"
-            root = "; try again as root" if reason == "permission_denied" else ""
-            return CtlError(reason, f"{cannot_tell}: its {claim.source} {claim.why}{root}", where=claim.where)
+            what = f"{cannot_tell}: its {claim.source} {claim.why}"
+            return CtlError(reason, what, where=claim.where, fix=claim.fix)
     if unknown:
         shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         why = f"not allowed to see whether pid {shown} is it"
@@ -311,4 +324,4 @@ def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | 
         why = "/proc hides the processes of other users (hidepid)"
     else:
         return None
-    return CtlError("permission_denied", f"{cannot_tell}: {why}; try again as root")
+    return CtlError("permission_denied", f"{cannot_tell}: {why}", fix=AS_ROOT)

@@ -88,11 +88,11 @@ class Logs:
             try:
                 log.begin(self._lines)
             except CtlError as error:
-                error.target, error.what = target, f"its log {error.what}"
-                self.errors.append(error)
+                self.errors.append(error.about("its log"))
+                self.errors[-1].target = target
             else:
                 if not log.exists:
-                    self._host.say(target, f"has no log yet ({log.path})")
+                    self._host.say(target, "has no log yet", str(log.path))
 
 
 def collected(logs: Logs, targets: Sequence[str]) -> list[Log]:

@@ -64,4 +64,5 @@ def as_ctl_error(error: Exception) -> CtlError:
         return error
     if isinstance(error, OSError):
         return CtlError("failed", f"{error.strerror or error}", where=error.filename)
-    return CtlError("internal", f"a fault in ctl itself: {type(error).__name__}: {error}; CTL_DEBUG=1 shows the trace")
+    what = f"a fault in ctl itself: {type(error).__name__}: {error}"
+    return CtlError("internal", what, where="CTL_DEBUG=1 shows the trace")

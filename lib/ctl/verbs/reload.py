@@ -82,11 +82,11 @@ def _require_running(service: Service, host: Host, located: Located, options: Re
     if located.doubt is not None:
         raise located.doubt
     if not located.mains or is_elsewhere(service.name, located, host):
-        raise CtlError("not_running", f"is not running; start it with: ctl start {service.name}")
+        raise CtlError("not_running", "is not running", fix=f"ctl start {service.name}")
     require_expected(located.mains, options.expect_pid.get(service.name))
     if any(main.is_stopped for main in located.mains):
         # A signal brings CONT with it, which would resume it; a command could wait for it in vain.
-        raise CtlError("failed", f"is paused; ctl resume {service.name} first")
+        raise CtlError("failed", "is paused", fix=f"ctl resume {service.name}")
 
 
 def _require_heeded(service: Service, mains: list[Handle], signal: str) -> None:

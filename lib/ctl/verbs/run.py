@@ -25,8 +25,9 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
     start = start_of(service)
     if start.type == "forking":
         raise CtlError(
-            "bad_config", 'a service of type = "forking" leaves the foreground; use ctl start', where=service.file
-        )
+            "bad_config", 'a service of type = "forking" leaves the foreground', where=service.file,
+            fix=f"ctl start {service.name}",
+        )  # fmt: skip
     # The descriptor of the lock is closed by exec, which releases it.
     with host.locked_to_start(service.name, "run", lock_timeout):
         located = locate(service, host)
@@ -34,14 +35,14 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
             raise located.doubt
         if located.mains:
             what = f"already running as pid {located.mains[0].pid}: run would start a second one"
-            raise CtlError("failed", f"{what}; ctl stop {service.name} first")
+            raise CtlError("failed", what, fix=f"ctl stop {service.name}")
         run_id = new_run_id()
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)
         identity = own_identity()
         earlier, fault = earlier_runs(located, service, host)
         if fault is not None:
-            host.say(service.name, fault.what)
+            host.say(service.name, fault.what, fault.where, fault.fix)
         host.records.write(
             Record(
                 target=service.name, identity=identity, run_id=run_id, earlier_run_ids=earlier, since=rfc3339_now(),

@@ -27,7 +27,7 @@ def check_definition(faults: list[Fault]) -> Iterator[Finding]:
         if fault.reason != "permission_denied":
             yield Finding(
                 id="definition", severity=ERROR, what=fault.what, where=fault.where,
-                mend=f"ctl check {fault.target or ''}".rstrip(),
+                fix=fault.fix or f"ctl check {fault.target or ''}".rstrip(),
             )  # fmt: skip
 
 
@@ -38,8 +38,7 @@ def check_service(service: Service, host: Host, *, as_root: bool) -> Iterator[Fi
             require_startable(service, host)
         except CtlError as error:
             if error.reason != "permission_denied":
-                what, _, mend = error.what.partition("; mend it with: ")
-                yield Finding(id="program", severity=ERROR, what=what, where=error.where, mend=mend or None)
+                yield Finding(id="program", severity=ERROR, what=error.what, where=error.where, fix=error.fix)
     if service.stop.pid_file is not None:
         yield from check_pid_directory(Path(service.stop.pid_file).parent, service, host, as_root=as_root)
 
@@ -53,20 +52,20 @@ def check_pid_directory(directory: Path, service: Service, host: Host, *, as_roo
         if not asked.is_missing(directory):
             return
         what = f"{directory} is missing: the service can write no pid file there"
-        mend = f"install -d -m 755 -o {user_name(uid)} '{directory}'"
-        yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, mend=mend)
+        fix = f"install -d -m 755 -o {user_name(uid)} '{directory}'"
+        yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, fix=fix)
     elif not found.is_directory:
         what = f"{directory} is not a directory"
         yield Finding(
-            id="pid-file-directory", severity=ERROR, what=what, where=where, mend=f"mv '{directory}' elsewhere"
+            id="pid-file-directory", severity=ERROR, what=what, where=where, fix=f"mv '{directory}' elsewhere"
         )
     elif found.by_everyone:
         what = f"everyone may write to {directory} (mode {found.mode}): ctl believes no pid file there"
-        yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, mend=f"chmod o-w '{directory}'")
+        yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, fix=f"chmod o-w '{directory}'")
     elif as_root and found.found.st_uid not in (0, uid):
         what = f"{directory} belongs to {found.owner}: ctl believes no pid file there"
-        mend = f"chown {user_name(uid)} '{directory}'"
-        yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, mend=mend)
+        fix = f"chown {user_name(uid)} '{directory}'"
+        yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, fix=fix)
 
 
 def check_located(service: Service, located: Located) -> Iterator[Finding]:
@@ -74,13 +73,14 @@ def check_located(service: Service, located: Located) -> Iterator[Finding]:
     for claim in located.claims:
         if claim.verdict == "stale" and claim.source in ("record", "pid file"):
             what = f"its {claim.source} is stale: {claim.why}"
-            mend = f"ctl stop {service.name}"
-            yield Finding(id="stale", severity=NOTE, what=what, where=claim.where, mend=mend)
+            fix = f"ctl stop {service.name}"
+            yield Finding(id="stale", severity=NOTE, what=what, where=claim.where, fix=fix)
         elif claim.verdict == "refused":
             what = f"its {claim.source} {claim.why}; it is not believed"
-            what, _, mend = what.partition("; mend it with: ")
-            mend = mend.removesuffix("; it is not believed") or (f"rm '{claim.where}'" if claim.where else "")
-            yield Finding(id="claim-refused", severity=WARNING, what=what, where=claim.where, mend=mend or None)
+            otherwise = f"rm '{claim.where}'" if claim.where else None
+            yield Finding(
+                id="claim-refused", severity=WARNING, what=what, where=claim.where, fix=claim.fix or otherwise
+            )
 
 
 def supervised(service: Service, located: Located) -> Supervisor | None:
@@ -93,7 +93,7 @@ def check_supervisor(service: Service, by: Supervisor | None) -> Iterator[Findin
     if by is not None and by.kind != "systemd" and by.restarts is not False:
         may = "starts it again" if by.restarts else "may start it again"
         what = f"it belongs to {by.label}, which {may} after ctl stop {service.name}"
-        yield Finding(id="supervisor", severity=NOTE, what=what, where=by.kind, mend=by.command)
+        yield Finding(id="supervisor", severity=NOTE, what=what, where=by.kind, fix=by.command)
 
 
 def check_surroundings(service: Service, pid: int, unit: Unit | None, by: Supervisor | None) -> Iterator[Finding]:
@@ -104,17 +104,17 @@ def check_surroundings(service: Service, pid: int, unit: Unit | None, by: Superv
         return  # that it calls ctl for this service, is looked at with the unit
     what = f"pid {pid} runs in the control group of {unit.name}: a stop or restart of that kills it"
     unless = "" if unit.of_user else f", or systemctl start ctl@{service.name}.service"
-    mend = f"ctl restart {service.name} from outside of it{unless}"
+    fix = f"ctl restart {service.name} from outside of it{unless}"
     where = f"{unit.file or unit.name}, KillMode={unit.kill_mode}"
-    yield Finding(id="in-other-unit", severity=WARNING, what=what, where=where, mend=mend)
+    yield Finding(id="in-other-unit", severity=WARNING, what=what, where=where, fix=fix)
 
 
 def check_pause(service: Service, pause: Pause | None) -> Iterator[Finding]:
     """A pause with an end, of which the ctl that was to bring it about is gone."""
     if pause is not None and pause.until is not None and not is_kept(pause.id):
         what = f"it is paused until {pause.until}, and the ctl that was to resume it then is gone"
-        mend = f"ctl resume {service.name}"
-        yield Finding(id="pause-without-end", severity=WARNING, what=what, where="ctl pause --for", mend=mend)
+        fix = f"ctl resume {service.name}"
+        yield Finding(id="pause-without-end", severity=WARNING, what=what, where="ctl pause --for", fix=fix)
 
 
 def check_runs_in_unit(
@@ -126,5 +126,5 @@ def check_runs_in_unit(
     pid, elsewhere = running
     where = f"in {elsewhere}" if elsewhere is not None else "in no unit"
     what = f"{name} runs as pid {pid} {where}, started by hand: limits and Restart= of {unit.name} do not hold for it"
-    mend = f"ctl stop {name} && {unit.systemctl} restart {unit.name}"
-    yield Finding(id="outside-unit", severity=NOTE, what=what, where=f"/proc/{pid}/cgroup", mend=mend)
+    fix = f"ctl stop {name} && {unit.systemctl} restart {unit.name}"
+    yield Finding(id="outside-unit", severity=NOTE, what=what, where=f"/proc/{pid}/cgroup", fix=fix)

@@ -62,8 +62,8 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             result.pid = located.mains[0].pid
             result.after = result.before
             if result.before == "paused":
-                what = f"it is paused; ctl resume {service.name} lets it go on"
-                result.errors.append(Fault(reason="already_paused", what=what))
+                fix = f"ctl resume {service.name}"
+                result.errors.append(Fault(reason="already_paused", what="it is paused", fix=fix))
             if not options.dry_run:
                 _adopt(service, host, located, result)
             elif located.source != "record":
@@ -94,8 +94,8 @@ def _locate_started(service: Service, host: Host) -> Located:
 def start_of(service: Service) -> Start:
     """Its [start] table. Raises CtlError (bad_config) where ctl cannot start it."""
     if service.start is None:
-        what = "has no [start] table: ctl can stop it, but not start it; give it one with command = [...]"
-        raise CtlError("bad_config", what, where=service.file)
+        what = "has no [start] table: ctl can stop it, but not start it"
+        raise CtlError("bad_config", what, where=service.file, fix="give it one with command = [...]")
     return service.start
 
 
@@ -176,8 +176,7 @@ def earlier_runs(located: Located, service: Service, host: Host) -> tuple[tuple[
         members.close()
     if not left:
         return (), None
-    what = (
-        f"{len(left)} process{'es' if len(left) > 1 else ''} of an earlier run still there; stop or kill ends them too"
-    )
-    fault = Fault(reason="failed", what=what, details=tuple(describe(process) for process in left))
+    what = f"{len(left)} process{'es' if len(left) > 1 else ''} of an earlier run still there"
+    fix = f"ctl stop {service.name}, which ends them too"
+    fault = Fault(reason="failed", what=what, fix=fix, details=tuple(describe(process) for process in left))
     return run_ids, fault

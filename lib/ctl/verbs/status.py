@@ -39,7 +39,7 @@ def status_of_all(host: Host) -> list[Status]:
 
 
 def _unusable(target: str, error: CtlError) -> Status:
-    return Status(target=target, state="unknown", errors=[Fault.of(error)])
+    return Status(target=target, state="unknown", errors=Fault.each_of(error))
 
 
 def status_of_each(services: Sequence[Service], host: Host, given_pid: int | None = None) -> list[Status]:
@@ -63,8 +63,8 @@ def status(service: Service, host: Host, given_pid: int | None = None) -> Status
     try:
         return _status(service, host, given_pid)
     except Exception as error:  # noqa: BLE001 - what cannot be told of one must not cost the others their status
-        fault = Fault.of(as_ctl_error(error))
-        return Status(target=service.name, state="unknown", description=service.description, errors=[fault])
+        faults = Fault.each_of(as_ctl_error(error))
+        return Status(target=service.name, state="unknown", description=service.description, errors=faults)
 
 
 def _status(service: Service, host: Host, given_pid: int | None) -> Status:

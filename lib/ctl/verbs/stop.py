@@ -205,7 +205,8 @@ def command_program(service: Service, host: Host, located: Located, result: Resu
     try:
         return host.command_program(service, located.run_ids[0] if located.run_ids else "")
     except CtlError as error:
-        fault = Fault(reason="hook_failed", what=f"hooks and drain were not run: {error.what}", where=error.where)
+        what = f"hooks and drain were not run: {error.what}"
+        fault = Fault(reason="hook_failed", what=what, where=error.where, fix=error.fix)
         if fault not in result.errors:
             result.errors.append(fault)
         return None
@@ -222,8 +223,8 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
     result.changed = bool(ending.signals)
     result.errors += ending.faults
     if ending.gave_up and not result.survivors:
-        what = "its processes come and go too fast to tell whether all of them are gone: look with ctl explain"
-        result.errors.append(Fault(reason="failed", what=what))
+        what = "its processes come and go too fast to tell whether all of them are gone"
+        result.errors.append(Fault(reason="failed", what=what, fix=f"look with: ctl explain {result.target}"))
     if result.survivors and result.ok:
         _report_survivors(ending, result)
     elif result.ok and result.escalated and done == "stopped":
@@ -240,8 +241,9 @@ def _report_interrupt(ending: Ending, error: Interrupted, result: Result) -> Non
         + "is still running"
         for process in result.survivors
     ]
-    again = f"; ctl stop {result.target} goes on, ctl kill {result.target} ends it at once"
-    error.what = "interrupted: " + ("; ".join(left) + again if left else "nobody is left")
+    error.what = f"interrupted: {'; '.join(left) or 'nobody is left'}"
+    if left:
+        error.fix = f"ctl stop {result.target} goes on, ctl kill {result.target} ends it at once"
     result.after = "stopping" if left else "stopped"
     result.fail(error)
 
@@ -252,13 +254,13 @@ def _report_survivors(ending: Ending, result: Result) -> None:
         result.after = result.before
         result.ok, result.reason, result.exit_code = False, "permission_denied", 4
         return
-    what = f"still alive after the whole schedule: {listed}"
+    what, fix = f"still alive after the whole schedule: {listed}", None
     if any(left.state == "D" for left in result.survivors):
         what += "; state D cannot be killed until its disk, network file system or cgroup freezer lets it go"
     elif not any(sent.signal == "KILL" for sent in ending.signals):
-        what += f"; it was not sent KILL, which ctl kill {result.target} does"
+        what, fix = f"{what}; it was not sent KILL", f"ctl kill {result.target}"
     result.after = "stopping"
-    result.fail(CtlError("timeout", what))
+    result.fail(CtlError("timeout", what, fix=fix))
 
 
 def _clean_up(service: Service, host: Host, located: Located, result: Result) -> None:

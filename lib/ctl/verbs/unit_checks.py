@@ -58,12 +58,12 @@ def check_unit(unit: Unit) -> Iterator[Finding]:
     if unit.load != "loaded":
         what = f"systemd cannot load it: {unit.problem or unit.load}"
         verify = f"systemd-analyze {'--user ' if unit.of_user else ''}verify {unit.name}"
-        mend = f"{unit.systemctl} unmask {unit.name}" if unit.load == "masked" else verify
-        yield Finding(id="unit-not-loaded", severity=ERROR, what=what, where=unit.file or unit.name, mend=mend)
+        fix = f"{unit.systemctl} unmask {unit.name}" if unit.load == "masked" else verify
+        yield Finding(id="unit-not-loaded", severity=ERROR, what=what, where=unit.file or unit.name, fix=fix)
     if unit.changed:
         what = "its file has changed since systemd read it: what is said here is of the old one"
         yield Finding(
-            id="unit-changed", severity=WARNING, what=what, where=unit.file, mend=f"{unit.systemctl} daemon-reload"
+            id="unit-changed", severity=WARNING, what=what, where=unit.file, fix=f"{unit.systemctl} daemon-reload"
         )
     for call in unit.calls_in("ExecStop", "ExecStopPost"):
         if call.verb == "stop" and not call.targets:
@@ -227,13 +227,13 @@ def _runtime_directory(called: Called) -> Iterator[Finding]:
 def _restarts(called: Called) -> Iterator[Finding]:
     unit, name = called.unit, called.service.name
     if unit.restart != "no" and called.verbs("ExecStart", "ExecStop") & {"run", "start", "stop"}:
-        what = f"ctl stop {name} by hand is undone (Restart={unit.restart}); {unit.systemctl} stop {unit.name} holds"
+        what = f"ctl stop {name} by hand is undone (Restart={unit.restart})"
         yield Finding(
             id="restart",
             severity=NOTE,
             what=what,
             where=_where(unit, "Restart"),
-            mend=f"{unit.systemctl} stop {unit.name}",
+            fix=f"{unit.systemctl} stop {unit.name}",
         )
 
 
@@ -251,8 +251,8 @@ def _reload(called: Called) -> Iterator[Finding]:
     if "reload" in called.verbs("ExecReload") and called.service.reload is None:
         name, where = called.service.name, called.service.file
         what = f"{called.unit.systemctl} reload fails: ExecReload= calls ctl, and {name} has no [reload] (exit 6)"
-        mend = f'# {where}\n[reload]\nsignal = "HUP"'
-        yield Finding(id="reload", severity=NOTE, what=what, where=where, mend=mend)
+        fix = f'# {where}\n[reload]\nsignal = "HUP"'
+        yield Finding(id="reload", severity=NOTE, what=what, where=where, fix=fix)
 
 
 def _writes(called: Called) -> Iterator[Finding]:
@@ -307,7 +307,7 @@ _CHECKS: Final[tuple[Callable[[Called], Iterator[Finding]], ...]] = (
 
 def _finding(unit: Unit, name: str, severity: Severity, what: str, setting: str, *lines: str) -> Finding:
     where = _where(unit, setting)
-    return Finding(id=name, severity=severity, what=what, where=where, mend=drop_in(unit, name, *lines))
+    return Finding(id=name, severity=severity, what=what, where=where, fix=drop_in(unit, name, *lines))
 
 
 def _where(unit: Unit, setting: str) -> str:

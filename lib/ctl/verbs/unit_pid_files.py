@@ -31,8 +31,8 @@ def check_unit_pid_file(unit: Unit, run_dir: Path) -> Iterator[Finding]:
         is_made = file.parent == run_dir or any(f"{file}".startswith(f"{place}/") for place in unit.runtime_directories)
         if not is_made and asked.is_missing(file.parent):
             what = f"{file.parent} is missing: no pid file can be written there"
-            mend = f"install -d -m 755{owner} '{file.parent}'"
-            yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, mend=mend)
+            fix = f"install -d -m 755{owner} '{file.parent}'"
+            yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, fix=fix)
         return
     yield from _directory(file, above, where)
     yield from _content(unit, file, where)
@@ -41,15 +41,15 @@ def check_unit_pid_file(unit: Unit, run_dir: Path) -> Iterator[Finding]:
 def _directory(file: Path, above: Place, where: str) -> Iterator[Finding]:
     if above.by_everyone:
         what = f"everyone may write to {file.parent} (mode {above.mode}), and so say which process systemd stops"
-        mend = f"chmod o-w '{file.parent}'"
-        yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, mend=mend)
+        fix = f"chmod o-w '{file.parent}'"
+        yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, fix=fix)
     elif above.found.st_uid != 0:
         what = (
             f"{file.parent} belongs to {above.owner}: systemd believes a pid file there only about processes in the "
             "unit's own control group"
         )
-        mend = f"chown root:root '{file.parent}'"
-        yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, mend=mend)
+        fix = f"chown root:root '{file.parent}'"
+        yield Finding(id="pid-file-directory", severity=WARNING, what=what, where=where, fix=fix)
 
 
 def _content(unit: Unit, file: Path, where: str) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def _content(unit: Unit, file: Path, where: str) -> Iterator[Finding]:
     why = refused(unit, file, found)
     if why is not None:
         what = f"systemd refuses {file}: {why}"
-        yield Finding(id="pid-file-refused", severity=WARNING, what=what, where=where, mend=f"rm '{file}'")
+        yield Finding(id="pid-file-refused", severity=WARNING, what=what, where=where, fix=f"rm '{file}'")
 
 
 def refused(unit: Unit, file: Path, found: Place) -> str | None:

@@ -123,5 +123,6 @@ def _document(argv, rc, stdout, stderr):
 
 def _said(fault, target):
     where = f" ({fault['where']})" if fault.get("where") else ""
-    line = (target + ": " if target else "") + fault["what"] + where
+    fix = f"; to fix: {fault['fix']}" if fault.get("fix") else ""
+    line = (target + ": " if target else "") + fault["what"] + where + fix
     return "\n".join([line, *("  " + detail for detail in fault.get("details", []))])

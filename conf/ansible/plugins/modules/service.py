@@ -180,7 +180,8 @@ services:
       type: list
       elements: dict
     errors:
-      description: What went wrong, with RV(services.reason), what it was, where that was set, and further lines.
+      description:
+        - What went wrong, with RV(services.reason), what it was, where that was set, what fixes it, and further lines.
       type: list
       elements: dict
     claims:

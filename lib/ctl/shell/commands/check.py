@@ -4,7 +4,6 @@ import json
 from typing import TYPE_CHECKING
 
 from ctl.model.errors import CtlError, exit_code_of
-from ctl.shell import render
 from ctl.shell.session import Session, exit_code
 from ctl.shell.usage import bad_usage
 from ctl.shell.verb import verb
@@ -47,7 +46,7 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False, 
     if session.as_json:
         session.print_document(results, ok=not faults)
     for target, fault in faults:
-        session.tell(render.fault_lines(target, fault), target)
+        session.tell_fault(target, fault)
     if not faults and not session.as_json and not session.quiet:
         count = sum(result.target is not None for result in results)
         write_out(f"{count} definition{'' if count == 1 else 's'}, no errors")

@@ -20,12 +20,12 @@ _SUFFIX = ".service"
 
 @verb
 def doctor(session: Session, targets: AnySubjects = None) -> int:
-    """Tell what will not work, and what mends it.
+    """Tell what will not work, and what fixes it.
 
     Without a target: this host, every definition, and every systemd unit that calls ctl. With one: it, and the units
     that call ctl for it or hold its process. With the name of a unit: that unit.
 
-    Each finding comes with its severity, its place and its mend: a command, or a file with its lines. An error will
+    Each finding comes with its severity, its place and its fix: a command, or a file with its lines. An error will
     not work, a warning not in the case that it names, and a note works and may surprise. It has no effect.
 
     Exit codes:

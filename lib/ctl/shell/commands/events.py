@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ctl.model.errors import Interrupted
 from ctl.model.event import Event
-from ctl.shell.render import diagnostic
 from ctl.shell.session import Session, as_json
 from ctl.shell.verb import verb
 from ctl.system.streams import told_of_hangup, write_now
@@ -41,7 +40,7 @@ def events(
     try:
         listed = found.last(count, follow=follow)
         if not found.exists:
-            host.say("", f"there are no events yet ({found.file})")
+            host.say("", "there are no events yet", str(found.file))
         if session.as_json and not follow:
             session.print_document(listed, ok=True)
         else:
@@ -54,7 +53,7 @@ def events(
         found.close()
         if found.skipped:
             count_of_lines = "1 line is" if found.skipped == 1 else f"{found.skipped} lines are"
-            session.tell(diagnostic(None, f"{count_of_lines} no whole event, and skipped", str(found.file)), None)
+            session.tell(None, f"{count_of_lines} no whole event, and skipped", str(found.file))
     return 0
 
 

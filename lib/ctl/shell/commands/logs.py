@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctl.model.errors import Interrupted
-from ctl.shell.render import error_lines, printable
+from ctl.shell.render import printable
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session, as_json, exit_code
 from ctl.shell.verb import verb
@@ -50,7 +50,7 @@ def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Foll
     finally:
         found.close()
     for problem in found.errors:
-        session.tell(error_lines(problem), problem.target)
+        session.tell_error(problem)
     return exit_code([problem.exit_code for problem in found.errors])
 
 
