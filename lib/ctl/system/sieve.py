@@ -1,7 +1,7 @@
 """The prefilter of the process table: it drops each process that one cheap question about a rule already excludes.
 
-It exists because reading thousands of processes in full takes several times as long (`bin/bench discovery`). So it makes
-as few system calls as the question needs, and no objects.
+It exists because reading thousands of processes in full takes several times as long (`bin/bench discovery`). So it
+makes as few system calls as the question needs, and no objects.
 """
 
 from __future__ import annotations
