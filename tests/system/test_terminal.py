@@ -81,7 +81,8 @@ def test_ctrl_c_leaves_a_clean_terminal(sandbox: Sandbox) -> None:
         terminal.interrupt()
         assert terminal.wait() == 130
         (line,) = Screen(terminal.screen, 24, 200).everything
-    assert line.startswith(f"ctl: web: interrupted: pid {pid} has been sent TERM and is still running; ctl stop web ")
+    what = f"interrupted: pid {pid} has been sent TERM and is still running"
+    assert line == f"ctl: web: {what}; to fix: ctl stop web goes on, ctl kill web ends it at once"
 
 
 def test_a_lost_terminal_does_not_keep_a_stop_from_its_end(sandbox: Sandbox) -> None:
@@ -168,7 +169,8 @@ def test_who_holds_the_target_is_shown(sandbox: Sandbox) -> None:
         assert terminal.wait() == 153
         first, second = Screen(terminal.screen, 24, 200).lines
     assert first == f"ctl: web: {waiting}"
-    assert second.startswith(f"ctl: web: ctl start (pid {start.pid}) holds it; waited 0.9 s; ")
+    held = f"ctl start (pid {start.pid}) holds it; waited 0.9 s ({sandbox.run_dir / 'web.lock'})"
+    assert second == f"ctl: web: {held}; to fix: --lock-timeout waits longer, ctl kill web cuts it short"
     sandbox.ctl("kill", "web").expect(0)
     sandbox.collect(start)
 
