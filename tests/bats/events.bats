@@ -145,7 +145,7 @@ event() {
 @test "--since says what it takes" {
   run --separate-stderr ctl events --since yesterday
   assert_failure 2
-  assert_regex "$stderr" "^ctl: .*'yesterday' is no time: write 10m, 2h, 3d, 14:30, 2026-11-20 or .* \(see ctl events --help\)$"
+  assert_regex "$stderr" "^ctl: .*'yesterday' is no time \(see ctl events --help\); to fix: write 10m, 2h, 3d, 14:30, 2026-11-20 or .*"
 }
 
 follow_one() { ctl events -f | head -n 1; }

@@ -348,7 +348,7 @@ TOML
     run --separate-stderr ctl start web
     assert_failure
     refute [ "$status" -eq 199 ]
-    assert_regex "$stderr" "^ctl: web: .*log.*\(.*$LOG/web.log\)$"
+    assert_regex "$stderr" "^ctl: web: .*log.*\(.*$LOG/web.log\)(; to fix: .*)?$"
     assert_equal "${#stderr_lines[@]}" 1
     assert_nothing_left web
     refute [ -e "$LOG/web.log.1" ]

@@ -150,7 +150,7 @@ LIST
   assert_failure 150
   assert_output ""
   assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S); \
-it was not sent KILL, which ctl kill web does"
+it was not sent KILL; to fix: ctl kill web"
   assert_alive "$pid"
   run ctl status web
   assert_success
@@ -255,7 +255,7 @@ TOML
   assert_failure 150
   assert_output ""
   assert_equal "$stderr" "ctl: web: still alive after the whole schedule: pid $pid (state S); \
-it was not sent KILL, which ctl kill web does"
+it was not sent KILL; to fix: ctl kill web"
 }
 
 @test "--json prints one document, whatever happens" {
@@ -421,7 +421,7 @@ TOML
   assert_line --index 0 --regexp '^b: stopped, pid [0-9]+, [0-9.]+ s$'
   assert_line --index 1 --regexp '^c: stopped, but only KILL ended it, pid [0-9]+, [0-9.]+ s$'
   assert_equal "$stderr" "ctl: a: still alive after the whole schedule: pid $a (state S); \
-it was not sent KILL, which ctl kill a does"
+it was not sent KILL; to fix: ctl kill a"
   assert_alive "$a"
   run ctl status b c
   assert_failure 3
