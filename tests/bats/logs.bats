@@ -56,5 +56,5 @@ engine $LOG/engine.log three"
   mkdir "$LOG/web.log"
   run --separate-stderr ctl logs web
   assert_failure 1
-  assert_equal "$stderr" "ctl: web: its log is not a regular file ($LOG/web.log)"
+  assert_equal "$stderr" "ctl: web: its log is a directory, not a regular file ($LOG/web.log)"
 }

@@ -87,7 +87,7 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "huge": (huge, "is 1099511627776 bytes long; a file of this kind has at most {limit}"),
     "a directory": (lambda path, _: path.mkdir(), "is a directory, not a regular file"),
     "a fifo": (lambda path, _: os.mkfifo(path), "is a fifo, not a regular file"),
-    "a socket": (unix_socket, "is a socket or a device"),
+    "a socket": (unix_socket, "is a socket, not a regular file"),
     "a link to a good one": (link, "is a symbolic link"),
     "a link to nothing": (lambda path, _: path.symlink_to("nothing"), "is a symbolic link"),
     "writable by everyone": (writable, "can be written by everyone (mode 0666)"),

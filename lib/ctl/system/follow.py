@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from ctl.model.errors import CtlError
+from ctl.model.program import Account
 from ctl.system.failure import failure
+from ctl.system.files.places import Place, Unsafe, enter
+from ctl.system.logfile import is_sink
 from ctl.system.watch import Watch
 
 _BLOCK: Final = 1 << 16  # bytes that are read, and held of a line that has not ended, at most
@@ -32,15 +34,17 @@ class Followed:
     and through a truncation (copytruncate) that leaves it shorter than what was read.
     """
 
-    def __init__(self, path: Path, keep: int, *, whole: bool = False) -> None:
+    def __init__(self, path: Path, keep: int, *, whole: bool = False, service: Account | None = None) -> None:
         """There may be `keep` rotated files, and gaps among them while another renames them; beyond, up to a gap.
 
+        They are read as `service`, a service's user, where others than root could have put other files there.
         With `whole`, who writes writes whole lines: what seems to be half of one in a rotated file is still coming.
         """
         self.path = path
         self.problem: CtlError | None = None  # why the file that is there now cannot be read
         self._keep = keep
         self._whole = whole
+        self._service = service
         self._files: list[_File] = []  # the oldest first
 
     def begin(self, lines: int | None) -> None:
@@ -116,15 +120,29 @@ class Followed:
         In the order in which they are renamed: one that is renamed meanwhile is met again, and none is missed.
         """
         met: set[tuple[int, int]] = set()
-        for number in range(_MOST_ROTATED):
-            file = _open(self.path.with_name(f"{self.path.name}.{number}") if number else self.path)
-            if file is None and number > self._keep:
-                return
-            if file is not None and file.file_id in met:
-                file.close()
-            elif file is not None:
-                met.add(file.file_id)
-                yield number, file
+        place = self._enter()
+        if place is None:
+            return
+        with place:
+            for number in range(_MOST_ROTATED):
+                file = _open(place, f"{self.path.name}.{number}" if number else self.path.name)
+                if file is None and number > self._keep:
+                    return
+                if file is not None and file.file_id in met:
+                    file.close()
+                elif file is not None:
+                    met.add(file.file_id)
+                    yield number, file
+
+    def _enter(self) -> Place | None:
+        if is_sink(self.path):
+            raise CtlError("failed", "is not kept: what is written there cannot be read again", where=str(self.path))
+        try:
+            return enter(self.path.parent, self._service)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise failure(error, "cannot be read", where=str(self.path)) from None
 
 
 class Changes:
@@ -249,16 +267,14 @@ class _File:
         self._stream.close()
 
 
-def _open(path: Path) -> _File | None:
+def _open(place: Place, name: str) -> _File | None:
     """None where there is none. Raises CtlError for what cannot be read, or is no regular file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError):
+        fd = place.open_to_read(name)
+    except FileNotFoundError:
         return None
+    except Unsafe as error:
+        raise CtlError("failed", error.strerror or "", where=str(place.path / name)) from None
     except OSError as error:
-        raise failure(error, "cannot be read", where=str(path)) from None
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(fd)
-        raise CtlError("failed", "is not a regular file", where=str(path))
-    return _File(fd, found)
+        raise failure(error, "cannot be read", where=str(place.path / name)) from None
+    return _File(fd, os.fstat(fd))

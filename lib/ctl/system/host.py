@@ -22,9 +22,11 @@ from ctl.system import descriptors, lock, procfs, table, wait
 from ctl.system.config import Config, load_config
 from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.failure import failure
+from ctl.system.files.ours import Refused
 from ctl.system.interrupts import Patience
+from ctl.system.pid_files import BarePid, read_pid_file, remove_pid_file
 from ctl.system.pidfd import Handle
-from ctl.system.records import BarePid, Records, Refused, read_pid_file, remove_pid_file
+from ctl.system.records import Records
 from ctl.system.trust import require_trusted
 from ctl.system.users import account_of, uid_of
 
@@ -238,6 +240,16 @@ class Host:
         except OSError:
             return os.geteuid()
 
+    def account(self, service: Service) -> Account | None:
+        """As whom root acts on its files where others could change them; None where that is ctl's own user.
+
+        Raises CtlError (bad_config).
+        """
+        start = service.start
+        if start is None or start.user is None or os.geteuid() != 0:
+            return None
+        return account_of(start.user, start.group, f"{service.file}, start.user")
+
     def bare_pids(self, service: Service) -> Iterator[tuple[str, str | None, Callable[[], BarePid | None]]]:
         """Who claims to know the main process by its bare pid: source, place, and how to read it."""
         records = self.records
@@ -245,8 +257,8 @@ class Host:
         yield "pid file", str(records.pid_file(name)), lambda: records.read_pid(name)
         pid_file = service.stop.pid_file
         if pid_file is not None:
-            uid = self.service_uid(service)
-            yield "stop.pid_file", pid_file, lambda: read_pid_file(Path(pid_file), uid)
+            account = self.account(service)
+            yield "stop.pid_file", pid_file, lambda: read_pid_file(Path(pid_file), account)
         if main_pid := variable("MAINPID"):
             yield "$MAINPID", None, lambda: _from_systemd(main_pid)
 
@@ -257,7 +269,7 @@ class Host:
         """
         if service.stop.pid_file is None:
             return False
-        return remove_pid_file(Path(service.stop.pid_file), self.service_uid(service), pid)
+        return remove_pid_file(Path(service.stop.pid_file), self.account(service), pid)
 
     def program(self, start: Start, target: str, run_id: str, file: str, *, inherit: bool = False) -> Program:
         """What to execute. Raises CtlError (bad_config, permission_denied).

@@ -21,8 +21,9 @@ import msgspec
 from ctl.model.event import Event, Kind, kind_of
 from ctl.model.identity import Identity
 from ctl.model.outcome import Fault, Result
+from ctl.system.files.ours import Refused, require_ours
+from ctl.system.files.places import Place, enter
 from ctl.system.portrait import rfc3339
-from ctl.system.records import Refused, require_ours
 from ctl.system.trust import user_name
 from ctl.system.wait import wall_clock
 from ctl.system.who import who
@@ -32,7 +33,7 @@ KEPT: Final = 4  # rotated files beside it, events.jsonl.1 the newest
 _ROTATED_AT: Final = 4 * 2**20  # bytes
 _LONGEST_TEXT: Final = 1000  # characters; a line stays small
 Trouble = Callable[[str, str, str | None], None]  # told what, where and fix
-_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def journal_file(log_dir: Path) -> Path:
@@ -137,21 +138,30 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._file_id = -1, None
-        self._fd = self._open()
-        found = os.fstat(self._fd)
-        _require_journal(self.file, found)
+        with self._enter(make=True) as place:
+            self._fd = self._open(place)
+            found = os.fstat(self._fd)
+            _require_journal(self.file, found, os.fstat(place.fd))
         self._file_id = found.st_dev, found.st_ino
         return found.st_size
 
-    def _open(self) -> int:
+    def _enter(self, *, make: bool = False) -> Place:
+        """Its directory. Raises OSError, Refused."""
+        place = enter(self.file.parent, make=make)
+        if place.actor is not None:
+            with place:
+                raise Refused(f"{place.actor.name} may put another in its place", where=str(self.file))
+        return place
+
+    def _open(self, place: Place) -> int:
         try:
-            return os.open(self.file, _FLAGS)
+            return place.open(NAME, _FLAGS)
         except FileNotFoundError:
-            self.file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            pass
         try:
-            fd = os.open(self.file, _FLAGS | os.O_CREAT | os.O_EXCL, 0o640)
+            fd = place.open(NAME, _FLAGS | os.O_CREAT | os.O_EXCL, 0o640)
         except FileExistsError:  # another ctl was quicker
-            return os.open(self.file, _FLAGS)
+            return place.open(NAME, _FLAGS)
         os.fchmod(fd, 0o640)  # whatever the umask
         return fd
 
@@ -163,24 +173,25 @@ class Journal:
         import fcntl
 
         try:
-            with open(os.open(self.file.with_name(f".{NAME}.lock"), _FLAGS | os.O_CREAT, 0o600), "rb") as lock:
+            with self._enter() as place, open(place.open(f".{NAME}.lock", _FLAGS | os.O_CREAT, 0o600), "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.lstat(self.file).st_size + needed > self._rotated_at:  # else another was quicker
-                    self._rename_each()
+                if place.stat(NAME).st_size + needed > self._rotated_at:  # else another was quicker
+                    _rename_each(place)
         except OSError:  # held by another, or something is in the way: the line is more important
             return False
         return True
 
-    def _rename_each(self) -> None:
-        files = [self.file, *(self.file.with_name(f"{NAME}.{number}") for number in range(1, KEPT + 1))]
-        for newer, older in reversed(list(itertools.pairwise(files))):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(newer, older)
+
+def _rename_each(place: Place) -> None:
+    files = [NAME, *(f"{NAME}.{number}" for number in range(1, KEPT + 1))]
+    for newer, older in reversed(list(itertools.pairwise(files))):
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(newer, older)
 
 
-def _require_journal(path: Path, found: os.stat_result) -> None:
+def _require_journal(path: Path, found: os.stat_result, above: os.stat_result) -> None:
     """Raises Refused where it is not a file of its own that only the right people could have put there."""
-    require_ours(path, found, None, {0, os.geteuid()})
+    require_ours(path, found, above, None, {0, os.geteuid()})
     if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
         raise Refused("has another name, too", where=str(path))
 

@@ -13,9 +13,10 @@ from re import Pattern
 from typing import Final
 
 from ctl.model.answer import Answer
-from ctl.model.program import Program
+from ctl.model.program import Account, Program
 from ctl.model.service import Argv, Drain, Ready, tcp_address
 from ctl.model.verdict import NO, UNKNOWN, YES
+from ctl.system.files.places import open_to_read
 from ctl.system.turns import let_others
 from ctl.system.wait import now
 
@@ -96,8 +97,11 @@ def http(url: str, seconds: float) -> Answer:
     return Answer(YES) if 200 <= status < 300 else Answer(NO, f"answered {status}", asked)
 
 
-def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
-    """Yes where a line written after byte `since` matches. Each call reads on where the last one ended."""
+def log_line(path: Path, pattern: Pattern[str], since: int, service: Account | None = None) -> Probe:
+    """Yes where a line written after byte `since` matches. Each call reads on where the last one ended.
+
+    `service` is the service's user, as whom the log is read where others could have put another there.
+    """
     begun = since  # where the first line begins that has not been seen whole
     asked = f"log {path}"
     no = Answer(NO, f"no line matches {pattern.pattern!r} yet", asked)
@@ -105,7 +109,7 @@ def log_line(path: Path, pattern: Pattern[str], since: int) -> Probe:
     def look(_seconds: float, _given_up: int) -> Answer:
         nonlocal begun
         try:
-            with path.open("rb") as log:
+            with open(open_to_read(path, service), "rb") as log:
                 log.seek(begun)
                 while line := log.readline(_LONGEST_LINE):
                     if pattern.search(line.decode(errors="replace").rstrip("\r\n")):

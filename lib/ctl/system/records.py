@@ -1,10 +1,8 @@
-"""Pid files and records: read with suspicion, written whole or not at all, removed only by whom they name."""
+"""Records and pid files: read with suspicion, written whole or not at all, removed only by whom they name."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,36 +10,21 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ctl.model.errors import CtlError, Message
-from ctl.model.identity import LARGEST_PID, Identity, same_process
+from ctl.model.errors import CtlError
+from ctl.model.identity import Identity, same_process
 from ctl.model.pause import Pause
 from ctl.model.record import Record
 from ctl.system.decoding import decode
-from ctl.system.failure import AS_ROOT, failure
+from ctl.system.failure import failure
+from ctl.system.files.ours import Refused, Unreadable, read_ours
 from ctl.system.interrupts import Patience
 from ctl.system.lock import locked
-from ctl.system.trust import user_name
+from ctl.system.pid_files import BarePid, read_pid_file_of_ctl
 from ctl.system.turns import Hurry, let_others
 
 T = TypeVar("T")
-_PID_FILE_LIMIT: Final = 64  # bytes: a number and a newline, with room for blanks
 _RECORD_LIMIT: Final = 16384
 _BRIEF: Final = 2.0  # seconds; records are only ever held for the moment of a rename
-
-
-class Refused(Message):
-    """The file says nothing that may be believed; `what` says why, after its name."""
-
-
-class Unreadable(Message):
-    """The file is there, and we may not read it; `what` says so, after its name."""
-
-
-class BarePid(msgspec.Struct, frozen=True):
-    """A pid that somebody wrote down, and when (seconds since the epoch; None where nobody knows)."""
-
-    pid: int
-    written: float | None
 
 
 class Records:
@@ -75,8 +58,8 @@ class Records:
     def read_pause(self, target: str) -> Pause | None:
         """The pause that is on record, None where there is none, or none that is believable."""
         try:
-            content = _read(self.pause_file(target), _RECORD_LIMIT, {0, os.geteuid()})
-            pause = decode(content[0], Pause) if content is not None else None
+            found = read_ours(self.pause_file(target), _RECORD_LIMIT, {0, os.geteuid()})
+            pause = decode(found.content, Pause) if found is not None else None
         except (Refused, Unreadable, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return pause if pause is not None and pause.target == target else None
@@ -110,11 +93,11 @@ class Records:
 
     def read(self, target: str) -> Record | None:
         """The record, None where there is none. Raises Refused or Unreadable."""
-        content = _read(self.record_file(target), _RECORD_LIMIT, {0, os.geteuid()})
-        if content is None:
+        found = read_ours(self.record_file(target), _RECORD_LIMIT, {0, os.geteuid()})
+        if found is None:
             return None
         try:
-            record = decode(content[0], Record)
+            record = decode(found.content, Record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Refused(f"is no record: {error}", where=str(self.record_file(target))) from None
         if record.target != target:
@@ -123,7 +106,7 @@ class Records:
 
     def read_pid(self, target: str) -> BarePid | None:
         """What RUN_DIR/TARGET.pid says, None where there is none. Raises Refused or Unreadable."""
-        return read_pid_file(self.pid_file(target), None)
+        return read_pid_file_of_ctl(self.pid_file(target))
 
     def write(self, record: Record) -> None:
         """Write record and pid file, each whole, so that whatever is read is true. Raises CtlError."""
@@ -206,106 +189,12 @@ class Records:
         return locked(self.run_dir / f".{target}.lock", "records", _BRIEF, self._patience)
 
 
-def read_pid_file(path: Path, owner: int | None) -> BarePid | None:
-    """What a pid file says, None where there is none.
-
-    Never follows a link or waits at a fifo. As root, the file and its directory must be root's or `owner`'s.
-    Raises Refused or Unreadable.
-    """
-    content = _read(path, _PID_FILE_LIMIT, {0} if owner is None else {0, owner})
-    if content is None:
-        return None
-    text, written = content
-    digits = text.strip()
-    if not digits:
-        raise Refused("is empty", where=str(path))
-    if not digits.isdigit():
-        raise Refused(f"holds {_shown(text)}, not one process id", where=str(path))
-    pid = int(digits)
-    if not 1 < pid <= LARGEST_PID:
-        raise Refused(f"holds {_shown(digits)}: no service's process id", where=str(path))
-    return BarePid(pid, written)
-
-
-def remove_pid_file(path: Path, owner: int, pid: int) -> bool:
-    """Remove a service's own pid file that still names the process that was stopped. Returns whether it did.
-
-    Raises CtlError where that fails.
-    """
-    bare = _or_none(lambda: read_pid_file(path, owner))
-    if bare is None or bare.pid != pid:
-        return False
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise failure(error, "cannot remove the pid file", where=str(path)) from None
-    return True
-
-
 def _or_none(read: Callable[[], T | None]) -> T | None:
     """What says nothing believable names nothing."""
     try:
         return read()
     except (Refused, Unreadable):
         return None
-
-
-def _shown(text: bytes) -> str:
-    return repr(text[:24].decode(errors="backslashreplace")) + ("..." if len(text) > 24 else "")
-
-
-def _read(path: Path, limit: int, owners: set[int]) -> tuple[bytes, float] | None:
-    """Content and time of modification of a regular, bounded file that only the right people could have written."""
-    where = str(path)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        raise Unreadable("may not be read", where=where, fix=AS_ROOT) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise Refused("is a symbolic link", where=where) from None
-        if error.errno == errno.ENXIO:
-            raise Refused("is a socket or a device", where=where) from None
-        raise Refused(f"cannot be read: {error.strerror}", where=where) from None
-    try:
-        found = os.fstat(fd)
-        require_ours(path, found, limit, owners)
-        return os.read(fd, limit + 1), found.st_mtime
-    finally:
-        os.close(fd)
-
-
-def require_ours(path: Path, found: os.stat_result, limit: int | None, owners: set[int]) -> None:
-    """Refuse what is no regular file of at most `limit` bytes, or what others may have put there. Raises Refused."""
-    where = str(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise Refused(f"is {_kind(found.st_mode)}, not a regular file", where=where)
-    if limit is not None and found.st_size > limit:
-        raise Refused(f"is {found.st_size} bytes long; a file of this kind has at most {limit}", where=where)
-    if found.st_mode & stat.S_IWOTH:
-        what = f"can be written by everyone (mode {stat.S_IMODE(found.st_mode):04o})"
-        raise Refused(what, where=where, fix=f"chmod o-w '{path}'")
-    above = path.parent.stat()
-    if above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
-        what = "lies in a directory that everyone can write to"
-        raise Refused(what, where=where, fix=f"chmod o-w '{path.parent}'")
-    if os.geteuid() == 0:
-        for place, uid in ((path, found.st_uid), (path.parent, above.st_uid)):
-            if uid not in owners:
-                allowed = " or ".join(sorted(user_name(owner) for owner in owners))
-                what = f"is not to be trusted: {place} belongs to {user_name(uid)}, not to {allowed}"
-                raise Refused(what, where=where)
-
-
-def _kind(mode: int) -> str:
-    kinds: tuple[tuple[Callable[[int], bool], str], ...] = (
-        (stat.S_ISDIR, "a directory"),
-        (stat.S_ISFIFO, "a fifo"),
-        (stat.S_ISSOCK, "a socket"),
-    )
-    return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -14,6 +14,7 @@ from ctl.model.outcome import Fault
 from ctl.model.service import Service
 from ctl.model.target import Target, parse_target
 from ctl.system.host import Host
+from ctl.system.logfile import is_sink
 from ctl.system.users import gid_of, uid_of
 
 # The instances as which a template is read. A number can stand for a name, a port and a user alike.
@@ -176,7 +177,7 @@ def _shared(host: Host, definitions: list[_Definition]) -> dict[str, list[Fault]
 def _own_files(host: Host, service: Service) -> Iterator[tuple[str, str]]:
     if service.stop.pid_file is not None:
         yield "stop.pid_file", str(Path(service.stop.pid_file))
-    if service.start is not None:
+    if service.start is not None and not is_sink(host.log_path(service)):
         yield "start.log", str(host.log_path(service))
 
 

@@ -9,13 +9,13 @@ import msgspec
 from ctl.model.answer import Answer
 from ctl.model.errors import CtlError, Interrupted
 from ctl.model.outcome import Fault
-from ctl.model.program import Program
+from ctl.model.program import Account, Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
 from ctl.model.verdict import YES
 from ctl.system.host import Host
-from ctl.system.logfile import is_full, open_log, size_of, tail
+from ctl.system.logfile import is_full, open_log, tail
 from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
@@ -48,6 +48,7 @@ class Launch:
         self._earlier_run_ids = earlier_run_ids
         self._log = host.log_path(service)
         self._log_began = 0
+        self._account: Account | None = None  # whose the log is
         self._notify: NotifySocket | None = None
         self._deadline = 0.0
         self._limit = ""
@@ -61,6 +62,7 @@ class Launch:
 
         Raises CtlError (exec_failed, not_ready) after everything that was started has been stopped again.
         """
+        self._account = program.account
         self._deadline = now() + timeout
         self._limit = f"within {timeout:g} s ({timeout_source})"
         try:
@@ -90,13 +92,9 @@ class Launch:
         return probe is not None and ask(self._host, probe, _ASK_BEFORE).verdict == YES
 
     def _spawn_recorded(self, program: Program) -> None:
-        account = program.account
-        log = open_log(self._log, self._start.log_keep, None if account is None else (account.uid, account.gid))
-        try:
-            self._log_began = size_of(self._log)
-            self._gated = spawn(program, log.fileno())
-        finally:
-            log.close()
+        with open_log(self._log, self._start.log_keep, self._account) as log:
+            self._log_began = log.began
+            self._gated = spawn(program, log.fd)
         self._main = self._gated.handle
         self._members = Members([self._main], [self._run_id], self._main.stat.start_ticks)
         try:
@@ -129,7 +127,7 @@ class Launch:
     def _probe(self, program: Program) -> Probe | None:
         pattern = self._service.ready_log
         if pattern is not None:
-            return log_line(self._log, pattern, self._log_began)
+            return log_line(self._log, pattern, self._log_began, self._account)
         return probe_of(self._service.ready, program)
 
     def _become_ready(self, probe: Probe | None, answered_before: bool) -> None:
@@ -270,7 +268,7 @@ class Launch:
         return CtlError("not_ready", what, where=where, fix=fix, details=lines)
 
     def _tail(self) -> tuple[str, ...]:
-        return tail(self._log, _TAIL, self._log_began)
+        return tail(self._log, _TAIL, self._log_began, self._account)
 
     def _take_down(self, error: BaseException) -> None:
         """Stop what was started, with its own schedule; a second Ctrl-C kills it. Then remove its record."""

@@ -17,11 +17,12 @@ from ctl.model.target import parse_target
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system import procfs, table
 from ctl.system.failure import AS_ROOT
+from ctl.system.files.ours import Refused, Unreadable
 from ctl.system.host import Host
+from ctl.system.pid_files import BarePid
 from ctl.system.pidfd import Handle, boot_id, namespace_is_alive, open_handle, pid_namespace
 from ctl.system.portrait import describe, seen, started
 from ctl.system.procfs import Forbidden, Gone
-from ctl.system.records import BarePid, Refused, Unreadable
 
 # A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
 _CLOCK_ERROR = 0.02

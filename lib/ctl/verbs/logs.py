@@ -42,7 +42,7 @@ class Logs:
         self._logs: dict[str, Followed] = {}
         for service in services:
             keep = service.start.log_keep if service.start is not None else 0
-            self._logs[service.name] = Followed(host.log_path(service), keep)
+            self._logs[service.name] = Followed(host.log_path(service), keep, service=host.account(service))
 
     def last(self) -> Iterator[Written]:
         """The last lines, service by service; those that cannot be read are then in `errors`. Raises Interrupted."""

@@ -8,21 +8,24 @@ from ctl.model.outcome import Plan, Result
 from ctl.model.service import Service
 from ctl.system.host import Host
 from ctl.system.wait import now
-from ctl.verbs.start import StartOptions, plan_of, require_startable, start_locked
+from ctl.verbs.start import StartOptions, plan_of, require_loggable, require_startable, start_locked
 from ctl.verbs.stop import StopOptions, stop_locked
 
 
 def restart(service: Service, host: Host, stopping: StopOptions, starting: StartOptions) -> Result:
     """Stop the service where it runs, and start it; both under one lock.
 
-    What would not start anyway is not stopped: the program is looked for first. Raises CtlError as stop and start do.
+    What would not start anyway is not stopped: its program and log are looked at first. Raises CtlError as stop and
+    start do.
     """
     began = now()
     require_startable(service, host)
     stopping = msgspec.structs.replace(stopping, must_run=True)
     if stopping.dry_run:
+        require_loggable(service, host)
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
+        require_loggable(service, host)
         stopped = stop_locked(service, host, stopping, began)
         if not stopped.ok and stopped.reason != "hook_failed":
             return stopped

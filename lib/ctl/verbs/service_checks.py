@@ -17,7 +17,7 @@ from ctl.system.host import Host
 from ctl.system.keeper import is_kept
 from ctl.system.trust import user_name
 from ctl.verbs.locate import Located
-from ctl.verbs.start import require_startable
+from ctl.verbs.start import require_loggable, require_startable
 from ctl.verbs.supervision import Supervision
 
 
@@ -34,11 +34,12 @@ def check_definition(faults: list[Fault]) -> Iterator[Finding]:
 def check_service(service: Service, host: Host, *, as_root: bool) -> Iterator[Finding]:
     """What keeps it from being started, and its own pid file from being believed."""
     if service.start is not None:
-        try:
-            require_startable(service, host)
-        except CtlError as error:
-            if error.reason != "permission_denied":
-                yield Finding(id="program", severity=ERROR, what=error.what, where=error.where, fix=error.fix)
+        for name, require in (("program", require_startable), ("log", require_loggable)):
+            try:
+                require(service, host)
+            except CtlError as error:
+                if error.reason != "permission_denied":
+                    yield Finding(id=name, severity=ERROR, what=error.what, where=error.where, fix=error.fix)
     if service.stop.pid_file is not None:
         yield from check_pid_directory(Path(service.stop.pid_file).parent, service, host, as_root=as_root)
 

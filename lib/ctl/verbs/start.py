@@ -14,6 +14,7 @@ from ctl.model.service import Service, Start
 from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
+from ctl.system.logfile import is_sink, require_log
 from ctl.system.members import Members
 from ctl.system.portrait import describe, rfc3339, seen, started
 from ctl.system.spawn import require_executable
@@ -112,8 +113,20 @@ def plan_of(service: Service, host: Host, options: StartOptions) -> Plan:
 
 
 def require_startable(service: Service, host: Host) -> None:
-    """Raises CtlError where it is known beforehand that it would not start."""
+    """Raises CtlError where its program is known not to start."""
     require_executable(host.program(start_of(service), service.name, "", service.file))
+
+
+def require_loggable(service: Service, host: Host) -> None:
+    """Raises CtlError where it is known beforehand that its log cannot be written, or not be read as it is to be."""
+    _require_readable_log(service, host)
+    require_log(host.log_path(service), start_of(service).log_keep, host.account(service))
+
+
+def _require_readable_log(service: Service, host: Host) -> None:
+    if service.ready_log is not None and is_sink(host.log_path(service)):
+        what = f"what is written to {host.log_path(service)} cannot be read, as ready.log needs it"
+        raise CtlError("bad_config", what, where=f"{service.file}, start.log", fix="name a file in start.log")
 
 
 def _launch_or_tell(service: Service, host: Host, options: StartOptions, located: Located, result: Result) -> None:
@@ -130,7 +143,9 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
     run_id = new_run_id()
     program = host.program(start, service.name, run_id, service.file)
     require_executable(program)
+    _require_readable_log(service, host)
     if options.dry_run:
+        require_loggable(service, host)
         result.reason, result.after, result.plan = "planned", result.before, plan_of(service, host, options)
         return
     timeout = service.ready.timeout if options.timeout is None else options.timeout

@@ -14,9 +14,11 @@ from ctl.model.unit import Unit
 from ctl.system import premises as asked
 from ctl.system import procfs
 from ctl.system.cgroups import unit_of
+from ctl.system.files.ours import Refused, Unreadable
+from ctl.system.pid_files import read_pid_file
 from ctl.system.premises import Place
 from ctl.system.procfs import Forbidden, Gone
-from ctl.system.records import Refused, Unreadable, read_pid_file
+from ctl.system.users import account_of
 
 
 def check_unit_pid_file(unit: Unit, run_dir: Path) -> Iterator[Finding]:
@@ -65,7 +67,7 @@ def _content(unit: Unit, file: Path, where: str) -> Iterator[Finding]:
 def refused(unit: Unit, file: Path, found: Place) -> str | None:
     """Why systemd does not believe the file, None where it would."""
     try:
-        bare = read_pid_file(file, found.found.st_uid)
+        bare = read_pid_file(file, account_of(str(found.found.st_uid), None, str(file)))
         if bare is None:
             return None
         state = procfs.read_stat(bare.pid).state
