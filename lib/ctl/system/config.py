@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,7 +18,14 @@ from ctl.model.service import Service
 from ctl.model.suggest import instead, nearest
 from ctl.model.target import Target, is_target, template_of
 from ctl.system.failure import failure
+from ctl.system.files.places import Unsafe, read_bounded
 from ctl.system.trust import require_trusted
+
+_LARGEST: Final = 1 << 18  # bytes of ctl.toml or a definition
+_MOST_DOTS: Final = 100
+_STRING_OR_COMMENT: Final = re.compile(
+    r'"""(?s:[^\\]|\\.)*?"""|' r"'''(?s:.)*?'''|" r'"(?:[^"\\\n]|\\.)*+"|' r"'[^'\n]*+'|#.*"
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +206,8 @@ def _read_toml(file: Path, missing: Any) -> dict[str, Any]:
         if error is not None:
             raise error from None
         return {}
+    except Unsafe as error:
+        raise CtlError("bad_config", error.strerror or "", where=str(file)) from None
     except OSError as error:
         raise failure(error, "cannot be read", where=str(file), otherwise="bad_config") from None
 
@@ -208,9 +217,22 @@ def _parsed(file: Path) -> dict[str, Any]:
     """Raises OSError, CtlError (bad_config)."""
     import tomllib
 
-    content = file.read_bytes()
+    content = read_bounded(file, _LARGEST)
     require_trusted(file)
     try:
-        return tomllib.loads(content.decode())
+        text = content.decode()
+        _require_plain_keys(text, file)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, numbers or tables beyond all bounds
         raise CtlError("bad_config", f"is not TOML: {error}", where=str(file)) from None
+
+
+def _require_plain_keys(text: str, file: Path) -> None:
+    """Raises CtlError for a key such as a.b.c of very many parts: tomllib takes hours for one that fills the file.
+
+    No key of a definition has more than a few. Dots in strings and comments are not counted.
+    """
+    if all(line.count(".") <= _MOST_DOTS for line in text.split("\n")):
+        return
+    if any(line.count(".") > _MOST_DOTS for line in _STRING_OR_COMMENT.sub("", text).split("\n")):
+        raise CtlError("bad_config", f"is no definition: it has a key of more than {_MOST_DOTS} parts", where=str(file))
