@@ -76,6 +76,11 @@ class Place(NamedTuple):
         return bool(self.found.st_mode & stat.S_IWOTH) and not self.found.st_mode & stat.S_ISVTX
 
     @property
+    def by_acl(self) -> str | None:
+        """That an ACL lets others than root write there, and whom; None where there is no such ACL."""
+        return trust.writer_by_acl(self.path, self.found)
+
+    @property
     def by_others(self) -> bool:
         """Whether anyone but its owner may write there."""
         return bool(self.found.st_mode & 0o022)

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from ctl.model.errors import CtlError
+from ctl.system.files.acl import writer_of
 
 _LINKS = 40  # MAXSYMLINKS; who meets more gets ELOOP from the kernel anyway
 
@@ -29,7 +30,7 @@ def require_trusted(path: Path) -> None:
             found = place.lstat()
         except (FileNotFoundError, NotADirectoryError):
             continue  # not made yet; who may make it is decided by the directory above
-        fault = _fault(found, is_parent=place != last)
+        fault = _fault(place, found, is_parent=place != last)
         if fault is not None:
             raise Untrusted(
                 "bad_config",
@@ -67,8 +68,23 @@ def fix_of(place: Path, found: os.stat_result) -> str:
     if stat.S_ISLNK(found.st_mode):
         return f"chown -h root:root '{place}'"
     chown = f"chown root:root '{place}'" if found.st_uid != 0 or (found.st_gid != 0 and _group_writes(found)) else ""
+    acl = f"setfacl -b '{place}'" if writer_by_acl(place, found) else ""
     chmod = f"chmod go-w '{place}'" if found.st_mode & 0o022 else ""
-    return " && ".join(command for command in (chown, chmod) if command)
+    return " && ".join(command for command in (chown, acl, chmod) if command)
+
+
+def writer_by_acl(place: Path, found: os.stat_result) -> str | None:
+    """Whom an ACL lets write there, or to whatever is made in a directory; None where it lets only root.
+
+    The group bits of a file with an ACL are its mask, acl(5): without them it lets nobody write, and is not looked at.
+    """
+    if stat.S_ISLNK(found.st_mode):
+        return None  # it has none
+    if found.st_mode & stat.S_IWGRP and (writer := writer_of(str(place), "access")):
+        return f"can be written by {writer} (its ACL)"
+    if stat.S_ISDIR(found.st_mode) and (writer := writer_of(str(place), "default")):
+        return f"lets {writer} write what is made in it (its default ACL)"
+    return None
 
 
 def user_name(uid: int) -> str:
@@ -81,7 +97,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _fault(found: os.stat_result, *, is_parent: bool) -> str | None:
+def _fault(place: Path, found: os.stat_result, *, is_parent: bool) -> str | None:
     if found.st_uid != 0:
         return "belongs to another user, and this is root"
     if stat.S_ISLNK(found.st_mode):
@@ -90,7 +106,10 @@ def _fault(found: os.stat_result, *, is_parent: bool) -> str | None:
         return None
     if found.st_mode & stat.S_IWOTH:
         return "can be written by everyone"
-    return "can be written by its group" if _group_writes(found) else None
+    if _group_writes(found):
+        return "can be written by its group"
+    # What a directory gives to what is made in it, is of no account for what is there.
+    return None if is_parent and not found.st_mode & stat.S_IWGRP else writer_by_acl(place, found)
 
 
 def _group_writes(found: os.stat_result) -> bool:

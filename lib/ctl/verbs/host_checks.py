@@ -140,6 +140,9 @@ def _state(name: str, key: str, path: Path, *, as_root: bool) -> Iterator[Findin
     elif as_root and found.found.st_uid != 0:
         what = f"the {key} belongs to {found.owner}, who can replace what root writes to it"
         yield Finding(id=name, severity=WARNING, what=what, where=str(path), fix=f"chown root:root '{path}'")
+    elif as_root and found.by_acl is not None:
+        what = f"the {key} {found.by_acl}"
+        yield Finding(id=name, severity=WARNING, what=what, where=str(path), fix=f"setfacl -b '{path}'")
     elif not asked.is_writable(path):
         what = f"this user may look, and not act: the {key} is {found.owner}'s (mode {found.mode})"
         severity: Severity = NOTE if found.found.st_uid == 0 else WARNING

@@ -84,21 +84,25 @@ def is_ours(place: str) -> bool:
     place = os.path.realpath(place)
     try:
         found = os.lstat(place)
-        if found.st_uid not in {0, os.geteuid()} or is_open(found):
+        if found.st_uid not in {0, os.geteuid()} or is_open(found, place):
             return False
         while found.st_uid == 0 and place != "/":
             place = os.path.dirname(place)
             above = os.lstat(place)
-            if above.st_uid != 0 or (is_open(above) and not above.st_mode & 0o1000):  # sticky, as /tmp is
+            if above.st_uid != 0 or (is_open(above, place) and not above.st_mode & 0o1000):  # sticky, as /tmp is
                 return False
     except OSError:
         return False
     return True
 
 
-def is_open(found: os.stat_result) -> bool:
-    """Whether others than its owner may write to it; the group root is root alone."""
-    return bool(found.st_mode & (0o002 if found.st_gid == 0 else 0o022))
+def is_open(found: os.stat_result, place: str) -> bool:
+    """Whether others than its owner may write to it. The group root is root alone, unless the group bits are the mask
+    of an ACL, acl(5).
+    """
+    if found.st_mode & (0o002 if found.st_gid == 0 else 0o022):
+        return True
+    return bool(found.st_mode & 0o020) and "system.posix_acl_access" in os.listxattr(place)
 
 
 if __name__ == "__main__":
