@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,9 +59,11 @@ def seen(directory: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
-def define(sandbox: Sandbox, log: Path, script: str = "exec sleep 600", **tables: Mapping[str, object]) -> None:
+def define(sandbox: Sandbox, log: Path, script: str = "exec sleep 600", **tables: Mapping[str, Any]) -> None:
     start = {"command": ["/bin/sh", "-c", script], "user": "nobody", "log": str(log)}
-    sandbox.define("web", {"start": start, "ready": {"settle": 0.02}, "stop": {"schedule": "KILL/5"}, **tables})
+    start |= tables.get("start", {})
+    defaults = {"ready": {"settle": 0.02}, "stop": {"schedule": "KILL/5"}}
+    sandbox.define("web", {**defaults, **tables, "start": start})
 
 
 # -- the log is written
@@ -254,9 +257,47 @@ def test_a_place_that_is_turned_all_the_time_leads_root_nowhere(
     pid_file = {"pid_file": str(logs / "web.pid"), "schedule": "KILL/5"}
     define(sandbox, logs / "web.log", "echo $$ >$0; exit 3", stop=pid_file)
     before, codes = seen(victim), set()
-    for verb in ("start", "logs", "restart", "stop") * 12:
+    for verb in ("start", "logs", "restart", "stop") * 8:
         done = sandbox.ctl(verb, "web", timeout=20)
         assert SECRET not in done.stdout + done.stderr
         codes.add((verb, done.rc))
         assert seen(victim) == before
     assert {rc for verb, rc in codes if verb == "start"} <= {1, 4, 151}
+
+
+# -- the working directory
+
+
+@pytest.mark.parametrize("how", ["start", "run", "restart"])
+@pytest.mark.parametrize("target", ["victim/open", "victim", "cwd"])
+def test_the_service_is_not_taken_where_its_user_could_not_go(
+    sandbox: Sandbox, home: Path, victim: Path, how: str, target: str
+) -> None:
+    """By a link of that user's; /proc/self/cwd would be where root's ctl is."""
+    inside = made(victim / "open", 0)
+    (home / "work").symlink_to("/proc/self/cwd" if target == "cwd" else sandbox.root / target)
+    define(sandbox, sandbox.log("web"), "pwd", start={"directory": str(home / "work")})
+    failed = sandbox.ctl(how, "web", cwd=inside).expect(5)
+    where = f"{sandbox.services / 'web.toml'}, start.directory"
+    why = "Too many levels of symbolic links" if target == "cwd" else "Permission denied"
+    assert failed.stderr == f"ctl: web: {home / 'work'} cannot be entered by nobody: {why} ({where})\n"
+    assert sandbox.running("web") == []
+
+
+def test_a_hook_and_a_probe_are_not_taken_there_either(sandbox: Sandbox, home: Path, victim: Path) -> None:
+    work = made(home / "work", NOBODY_UID)
+    stop = {"schedule": "KILL/5", "before": [["/bin/pwd"]]}
+    define(sandbox, sandbox.log("web"), start={"directory": str(work)}, stop=stop)
+    sandbox.ctl("start", "web").expect(0)
+    made(victim / "open", 0)
+    work.rename(home / "away")
+    work.symlink_to(victim / "open")
+    assert f"cannot be executed in {work}: Permission denied" in sandbox.ctl("stop", "web").expect(1).stderr
+
+
+def test_links_of_the_user_to_where_it_may_go_are_followed(sandbox: Sandbox, home: Path) -> None:
+    made(home / "releases", NOBODY_UID)
+    (home / "current").symlink_to("releases")
+    define(sandbox, sandbox.log("web"), "pwd -P; exec sleep 600", start={"directory": str(home / "current")})
+    sandbox.ctl("start", "web").expect(0)
+    assert sandbox.ctl("logs", "web").expect(0).stdout == f"{home / 'releases'}\n"

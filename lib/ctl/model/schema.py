@@ -59,7 +59,10 @@ KEYS: Final[dict[str, dict[str, tuple[str, Schema]]]] = {
             "Variables added to PATH, HOME, USER, LOGNAME, SHELL and the caller's LANG, LC_* and TZ.",
             {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
         ),
-        "log": ("The file that stdout and stderr are appended to, or /dev/null or /dev/stdout; LOG_DIR/TARGET.log.", _PATH),
+        "log": (
+            "The file, or /dev/null or /dev/stdout, that stdout and stderr go to; LOG_DIR/TARGET.log.",
+            _PATH,
+        ),
         "log_keep": ("How many old logs are kept; the log is rotated at each start.", {"minimum": 0, "maximum": 1000}),
     },
     "Ready": {

@@ -23,6 +23,7 @@ from ctl.model.program import Account, Program
 from ctl.system import descriptors, gate
 from ctl.system.environment import DEFAULT_PATH
 from ctl.system.failure import failure
+from ctl.system.files.directories import open_directory
 from ctl.system.interrupts import Patience
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.turns import Hurry, let_others
@@ -151,8 +152,7 @@ def require_executable(program: Program) -> None:
     """Raises CtlError (exec_failed) where the program is not there or may not be executed."""
     name = program.argv[0]
     where = program.place("start.command")
-    if not os.path.isdir(program.directory):
-        raise CtlError("bad_config", f"{program.directory} is not a directory", where=program.place("start.directory"))
+    _require_directory(program)
     found = find_executable(program, name)
     if found is None:
         searched = program.environment.get("PATH", DEFAULT_PATH)
@@ -172,6 +172,18 @@ def require_executable(program: Program) -> None:
         raise CtlError("exec_failed", f"{path} {lack}", where=where)
 
 
+def _require_directory(program: Program) -> None:
+    where = program.place("start.directory")
+    try:
+        os.close(open_directory(program.directory, program.account))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CtlError("bad_config", f"{program.directory} is not a directory", where=where) from None
+    except OSError as error:
+        whom = f" by {program.account.name}" if program.account is not None else ""
+        what = f"{program.directory} cannot be entered{whom}: {error.strerror}"
+        raise CtlError("exec_failed", what, where=where) from None
+
+
 def become(program: Program, patience: Patience) -> NoReturn:
     """Turn this process into the program, in the foreground. Raises CtlError, Interrupted."""
     # Python ignores the first two, and exec would hand that on. INT and TERM are not for us any more.
@@ -185,7 +197,7 @@ def become(program: Program, patience: Patience) -> NoReturn:
         raise _may_not_be_raised(program) from None
     try:
         os.umask(program.umask)
-        os.chdir(program.directory)
+        os.chdir(open_directory(program.directory, program.account))
         _become_user_by_exec(program.account)
         _execute(program)
     except OSError as error:
@@ -237,17 +249,21 @@ def in_words(status: int) -> str:
 
 def fork(argv: tuple[str, ...], program: Program, account: Account | None, **others: Any) -> subprocess.Popen[bytes]:
     """A child in the program's directory and a session of its own, as that user and nobody else. Raises OSError."""
-    with let_others(Hurry.GREAT):
-        return subprocess.Popen(
-            argv,
-            cwd=program.directory,
-            start_new_session=True,
-            umask=program.umask,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else account.groups,
-            **others,
-        )
+    directory = open_directory(program.directory, program.account)
+    try:
+        with let_others(Hurry.GREAT):
+            return subprocess.Popen(
+                argv,
+                cwd=f"/proc/self/fd/{directory}",  # the child goes there before it is that user
+                start_new_session=True,
+                umask=program.umask,
+                user=None if account is None else account.uid,
+                group=None if account is None else account.gid,
+                extra_groups=None if account is None else account.groups,
+                **others,
+            )
+    finally:
+        os.close(directory)
 
 
 def _set_limits(pid: int, program: Program) -> None:
