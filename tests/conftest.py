@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support import guard
+from support import guard, pace
 from support.programs import Programs
 from support.reaper import SESSION, Reaper, sweep
 from support.requires import requires_root
@@ -20,10 +20,14 @@ from support.sandbox import PLAIN_UID, ROOT, Sandbox
 from support.systemd_host import SystemdHost
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
     """Side by side, those that may take longest begin first, so that none of them is what all wait for in the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_own_timeout, reverse=True)
+    if pace.TIME_FACTOR != 1:
+        for item in items:
+            limit = _own_timeout(item) or float(config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(limit * pace.TIME_FACTOR), append=False)
 
 
 def _own_timeout(item: pytest.Item) -> float:

@@ -3,7 +3,7 @@
 A short run, always of the same steps, is part of the suite. A long one explores: on all cores, with new steps each
 time, and a failure is made as short as it gets:
 
-    CTL_MODEL_SECONDS=600 bin/test tests/model                 # CTL_MODEL_SEED=N: the seed that a failure names
+    bin/test --soak=5 tests/model                 # ten minutes; CTL_MODEL_SEED=N: the seed that a failure names
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from model.machine import Operators
 from model.world import World
+from support import pace
 from support.pidreuse import Pids, in_own_namespace
 from support.requires import requires_mounts
 from support.sandbox import Sandbox
 
-SECONDS = float(os.environ.get("CTL_MODEL_SECONDS", "0"))  # read before the tests clear their environment
+SECONDS = 120 * pace.SOAK
+# Read before the tests clear their environment.
 SEED = int(os.environ.get("CTL_MODEL_SEED", "1" if not SECONDS else str(time.time_ns() % 10**9)))
 STEPS = 25
 EXAMPLES = 2  # of the short run, on each core
@@ -57,13 +59,14 @@ def explore(pids: Pids, sandbox: Sandbox) -> int:
             )
         except BaseException as error:
             Path(plan["over"]).touch()
-            error.add_note(f"again, and as short as it gets: CTL_MODEL_SECONDS=60 CTL_MODEL_SEED={number}")
+            error.add_note(f"again, and as short as it gets: CTL_MODEL_SEED={number} bin/test --soak tests/model")
             raise
         number += plan["step"]
         if time.monotonic() >= until or Path(plan["over"]).exists():
             return number
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(LIMIT)
 def test_no_step_ever_harms_a_bystander_or_makes_ctl_lie(
     new_sandbox: Callable[[], AbstractContextManager[Sandbox]], public_dir: Path

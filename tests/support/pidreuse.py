@@ -1,4 +1,4 @@
-"""A recycled pid, on order: scenarios run as PID 1 of a pid namespace of their own, where the next pid can be chosen.
+"""A recycled pid, on order: scenarios run as PID 1 of a pid namespace of their own, where pids can be chosen.
 
     def recycled(pids: Pids, sandbox: Sandbox) -> dict[str, object]:
         sandbox.ctl("start", "web").expect(0)
@@ -19,11 +19,13 @@ its pid not free, until `end` or `reap` is called. All processes of the namespac
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import inspect
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import proc
+from support import pace, proc
 from support.programs import Programs
 from support.reaper import Process, Reaper
 from support.requires import requires_mounts
@@ -39,6 +41,8 @@ from support.sandbox import ROOT, Sandbox
 from support.waiting import TIMEOUT
 
 TRIES = 200
+CLONE3 = 435  # on every architecture
+_libc = ctypes.PyDLL(None, use_errno=True)  # it keeps the interpreter's lock: the child goes on in Python
 Scenario = Callable[["Pids", Sandbox], Any]
 
 
@@ -57,32 +61,25 @@ class Twins:
 class Pids:
     """The choice of pids inside the namespace."""
 
-    def __init__(self, reaper: Reaper) -> None:
-        self._reaper = reaper
+    def __init__(self, reaper: Reaper, programs: Programs) -> None:
+        self._reaper, self._programs = reaper, programs
 
     def start_as(self, pid: int, argv: Sequence[str | Path], **options: Any) -> Process:
         """`Reaper.start`, with exactly this pid."""
-        for _ in range(TRIES):
-            _next_pid(pid)
-            process = self._reaper.start(argv, **options)
-            if process.pid == pid:
-                return process
-            process.signal(signal.SIGKILL)
-            process.wait()
-        raise AssertionError(f"pid {pid} was not to be had")
+        leads = bool(options.pop("start_new_session", False))
+        process = self._reaper.start([*self._programs("start_as", pid, int(leads)), *map(str, argv)], **options)
+        failed = process.wait()
+        assert not failed, f"pid {pid} was not to be had: {os.strerror(failed)}"
+        process.become(pid)
+        return process
 
-    def fork_as(self, pid: int) -> int:
-        """Forks an idle child with exactly this pid, faster than `start_as`."""
-        for _ in range(TRIES):
-            _next_pid(pid)
-            child = os.fork()
-            if child == 0:
-                while True:
-                    signal.pause()
-            if child == pid:
-                return child
-            self.end(child)
-        raise AssertionError(f"pid {pid} was not to be had")
+    def fork_as(self, pid: int, then: Callable[[], None] = lambda: None) -> int:
+        """Forks an idle child with exactly this pid, faster than `start_as`; `then` is what it does first."""
+        if _clone_as(pid) == 0:
+            then()
+            while True:
+                signal.pause()
+        return pid
 
     def end(self, pid: int) -> None:
         """Kills the child or orphan and frees its pid."""
@@ -118,11 +115,12 @@ def in_own_namespace(sandbox: Sandbox, scenario: Scenario, timeout: float = 3 * 
     requires_mounts()
     inside = [sys.executable, "-m", "support.pidreuse", inspect.getfile(scenario), scenario.__name__]
     state = {"root": str(sandbox.root), "mark": sandbox.reaper.mark, "build": str(sandbox.programs.build_dir)}
+    own = {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'lib'}", "PYTHONDONTWRITEBYTECODE": "1", **pace.environment()}
     process = sandbox.reaper.start(
         ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *inside, json.dumps(state)],
         ready=None,
         stderr=subprocess.PIPE,
-        env=sandbox.environment({"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'lib'}", "PYTHONDONTWRITEBYTECODE": "1"}),
+        env=sandbox.environment(own),
     )
     assert process.out
     assert process.err
@@ -132,9 +130,14 @@ def in_own_namespace(sandbox: Sandbox, scenario: Scenario, timeout: float = 3 * 
     return json.loads(last)
 
 
-def _next_pid(pid: int) -> None:
-    """The next process forked in this namespace gets `pid`, if that is free."""
-    Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1), encoding="ascii")
+def _clone_as(pid: int) -> int:
+    """fork(2), with this pid for the child: clone3(2) with set_tid, Linux 5.5. Raises OSError."""
+    wanted = ctypes.c_int(pid)
+    clone_args = struct.pack("11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
+    child: int = _libc.syscall(CLONE3, clone_args, len(clone_args))
+    if child < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f"pid {pid}")
+    return child
 
 
 def _inside(file: str, function: str, state: dict[str, str]) -> None:
@@ -145,9 +148,9 @@ def _inside(file: str, function: str, state: dict[str, str]) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules["scenario"] = module
     spec.loader.exec_module(module)
-    reaper = Reaper(state["mark"])
-    sandbox = Sandbox(Path(state["root"]), reaper, Programs(Path(state["build"])))
-    print(json.dumps(getattr(module, function)(Pids(reaper), sandbox)), flush=True)
+    reaper, programs = Reaper(state["mark"]), Programs(Path(state["build"]))
+    sandbox = Sandbox(Path(state["root"]), reaper, programs)
+    print(json.dumps(getattr(module, function)(Pids(reaper, programs), sandbox)), flush=True)
     os._exit(0)  # the kernel ends what is left in the namespace
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from support import pace
 from support.reaper import Reaper
 from support.waiting import TIMEOUT, readable
 
@@ -54,7 +55,7 @@ class Terminal:
 
     def expect(self, text: str, timeout: float = TIMEOUT) -> str:
         """Waits for the text, after what was expected before; returns what came until its end."""
-        deadline, wanted = time.monotonic() + timeout, text.encode()
+        deadline, wanted = pace.deadline(timeout), text.encode()
         while (at := self._output.find(wanted, self._expected)) < 0:
             assert self._read(deadline), f"no {text!r} on the terminal:\n{self.screen}"
         start, self._expected = self._expected, at + len(wanted)
@@ -79,7 +80,7 @@ class Terminal:
 
     def wait(self, timeout: float = TIMEOUT) -> int:
         """Reads on to the command's end; its exit status."""
-        deadline = time.monotonic() + timeout
+        deadline = pace.deadline(timeout)
         while self._master >= 0 and self._read(deadline):
             pass
         return self.process.wait(max(0.0, deadline - time.monotonic()))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from support import mark as marks
-from support import proc
+from support import pace, proc
 from support.waiting import TIMEOUT, Lines, readable, wait_gone
 
 MARK, SESSION = marks.MARK, marks.SESSION
@@ -43,13 +43,20 @@ class Process:
 
     def wait(self, timeout: float = TIMEOUT) -> int:
         """Its exit status, -N for signal N; it is no zombie afterwards."""
-        return self.popen.wait(timeout)
+        return self.popen.wait(timeout * pace.TIME_FACTOR)
 
     def signal(self, number: signal.Signals) -> None:
         signal.pidfd_send_signal(self.pidfd, number)
 
     def alive(self) -> bool:
         return not readable(self.pidfd, 0)
+
+    def become(self, pid: int) -> None:
+        """It has ended, and has left us another child in its place, with its pipes."""
+        os.close(self.pidfd)
+        self.pid = self.popen.pid = pid
+        self.popen.returncode = None  # as of a child that runs
+        self.pidfd = os.pidfd_open(pid)
 
     def close(self) -> None:
         for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
@@ -124,7 +131,7 @@ class Reaper:
 
 def sweep(mark: str, timeout: float = TIMEOUT) -> list[int]:
     """Kills every process that carries the mark (a final "*": any mark that begins so), until none is left."""
-    deadline = time.monotonic() + timeout
+    deadline = pace.deadline(timeout)
     swept: list[int] = []
     while found := [pid for pid in proc.with_environment(MARK, mark) if pid != os.getpid()]:
         assert time.monotonic() < deadline, f"still there: {found}"

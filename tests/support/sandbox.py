@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import proc, toml
+from support import pace, proc, toml
 from support.definition import marked
 from support.programs import Programs
 from support.reaper import MARK, Process, Reaper
@@ -121,9 +121,8 @@ class Sandbox:
         """Runs ctl to its end. `prefix` is a command that runs it (strace, unshare...)."""
         argv, options = self._invocation(args, user, env, cwd, prefix)
         before = time.monotonic()
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=timeout, check=False, **options
-        )
+        options |= {"input": stdin, "capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(argv, timeout=timeout * pace.TIME_FACTOR, check=False, **options)
         return Result(tuple(argv), done.returncode, done.stdout, done.stderr, time.monotonic() - before)
 
     def ctl_popen(

@@ -11,7 +11,6 @@ import ctypes
 import os
 import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Self
 
 import pytest
 
-from support import proc
+from support import pace, proc
 from support.reaper import PATH, Reaper
 from support.requires import requires_namespaces, requires_systemd
 from support.waiting import TIMEOUT, readable, wait_until
@@ -166,7 +165,7 @@ class SystemdHost:
 
     def _await_boot(self, booted: socket.socket) -> None:
         """systemd tells a container's manager when its boot is over, systemd(1)."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = pace.deadline(TIMEOUT)
         while readable(booted.fileno(), deadline):
             if b"READY=1" in booted.recv(65536).split(b"\n"):
                 return

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from support import pace
+
 T = TypeVar("T")
-TIMEOUT = 20.0  # seconds; a bound for a test that hangs, never a time that a passing test takes
+TIMEOUT = 20.0  # seconds on a quick host; a bound for a test that hangs, never a time that a passing test takes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # inotify(7): a file in the directory was modified, moved from or to it, created or deleted.
@@ -29,7 +31,7 @@ def readable(fd: int, deadline: float) -> bool:
 
 def wait_gone(pidfd: int, timeout: float = TIMEOUT) -> None:
     """Until the process has ended; a zombie has."""
-    assert readable(pidfd, time.monotonic() + timeout), f"the process was still there after {timeout} s"
+    assert readable(pidfd, pace.deadline(timeout)), f"the process was still there after {timeout} s"
 
 
 def wait_line(source: Path | Lines, text: str, timeout: float = TIMEOUT) -> str:
@@ -55,7 +57,7 @@ def wait_no_file(path: Path, timeout: float = TIMEOUT) -> None:
 
 def wait_on_disk(path: Path, check: Callable[[], T | None], timeout: float, complaint: Callable[[], str]) -> T:
     """What `check` returns once that is not None; it is asked again after each change in the directory of `path`."""
-    deadline = time.monotonic() + timeout
+    deadline = pace.deadline(timeout)
     while True:
         watch, watched = _watch(path.parent)
         try:
@@ -75,7 +77,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = TIMEOU
 
     It asks again every few milliseconds, so it waits no longer than it must.
     """
-    deadline = time.monotonic() + timeout
+    deadline = pace.deadline(timeout)
     never = select.poll()
     while not condition():
         assert time.monotonic() < deadline, f"not after {timeout} s: {what}"
@@ -93,7 +95,7 @@ class Lines:
 
     def wait(self, text: str, timeout: float = TIMEOUT) -> str:
         """The next line that holds `text`, after the last one returned."""
-        deadline = time.monotonic() + timeout
+        deadline = pace.deadline(timeout)
         while True:
             while self._next < len(self.seen):
                 self._next += 1
@@ -120,7 +122,7 @@ class Lines:
 
 def wait_closed(pipes: Sequence[Lines], timeout: float = TIMEOUT) -> None:
     """Reads several pipes side by side, so that none fills up, until every writer has closed them."""
-    deadline = time.monotonic() + timeout
+    deadline = pace.deadline(timeout)
     poller = select.poll()
     open_ones = {lines.fd: lines for lines in pipes}
     for fd in open_ones:

@@ -15,6 +15,7 @@ import pytest
 
 from support import proc
 from support.freezer import frozen, requires_freezer
+from support.pace import TIME_FACTOR
 from support.sandbox import Json, Sandbox
 from support.waiting import readable, wait_file, wait_gone, wait_line, wait_until
 
@@ -390,7 +391,8 @@ class TestKillMode:
     ("verb", "mode"), [("kill", "mixed"), ("stop", "mixed"), ("stop", "tree")], ids=lambda value: value
 )
 def test_who_has_children_when_told_to_end_is_wiped_out(sandbox: Sandbox, name: str, verb: str, mode: str) -> None:
-    sandbox.service(name, "hydra", 4, 40, stop={"schedule": "TERM/0.5/KILL/5", "kill_mode": mode})
+    # Time enough for all forty, and all of it is spent.
+    sandbox.service(name, "hydra", 4, 40, stop={"schedule": f"TERM/{0.5 * TIME_FACTOR}/KILL/5", "kill_mode": mode})
     start(sandbox, name)
     assert len(proc.services(name)) == 5
     ended = sandbox.ctl(verb, name, "--json").expect(0).one
