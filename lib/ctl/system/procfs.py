@@ -357,10 +357,13 @@ def _read_cmdline(pid: int) -> bytes | None:
 
 
 def _read_environ(pid: int) -> bytes | None:
-    try:
-        return _read(f"/proc/{pid}/environ")
-    except Gone:
-        return _read_of_another_thread(pid, "environ")
+    with contextlib.suppress(Gone, FileNotFoundError):
+        environ = _read(f"/proc/{pid}/environ")
+        # Once the first thread has ended, its environment is empty on Linux 6.1, as that of a kernel thread is, and
+        # Gone on newer ones. The links of a directory are two, and one for each directory in it.
+        if environ != b"" or os.stat(f"/proc/{pid}/task").st_nlink <= 3:
+            return environ
+    return _read_of_another_thread(pid, "environ")
 
 
 def _environ_after_exec(pid: int) -> bytes | None:
