@@ -44,11 +44,11 @@ class Call:
         return f"{self.name} #{self.nth}: {self.line[:120]}"
 
 
-def calls(sandbox: Sandbox, *args: object) -> list[Call]:
-    """The system calls of one run of ctl, in order, up to its end."""
+def calls(sandbox: Sandbox, *args: object, options: Sequence[str] = ()) -> list[Call]:
+    """The system calls of one run of ctl, in order, up to its end. `options` of strace: -y names open files."""
     requires_strace()
     output = sandbox.tmp / "strace"
-    sandbox.ctl(*args, prefix=["strace", "-s", "200", "-o", output])
+    sandbox.ctl(*args, prefix=["strace", "-s", "200", *options, "-o", output])
     names: Counter[str] = Counter()
     found = []
     for line in output.read_text(encoding="utf-8", errors="replace").splitlines():
