@@ -83,6 +83,22 @@ def sweep(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
     return {"tried": len(accidents), "missed": missed, "failed": failed}
 
 
+def fail_after_the_signal(_: Pids, sandbox: Sandbox) -> dict[str, Any]:
+    """What each verb says where the first file that it opens once a signal is sent cannot be read."""
+    told = {}
+    for verb in ("stop", "kill", "resume"):
+        stage = Stage(sandbox, VERBS[verb])
+        stage.prepare()
+        found = since(calls(sandbox, *stage.acting.argv), "pidfd_send_signal")
+        call = next(call for call in found if call.name == "openat" and '"/proc/' in call.line)
+        stage.prepare()
+        result = stage.call("strace", "-o", "/dev/null", Accident(call, "EIO").inject)
+        stage.judge(result, killed=False)
+        told[verb] = {name: result.one[name] for name in ("before", "changed", "signals")}
+        stage.clear()
+    return told
+
+
 def accidents_of(found: Sequence[Call], sandbox: Sandbox) -> Iterator[list[Accident]]:
     """The kills, then the errors."""
     each = max(1, int(pace.SOAK))
@@ -128,6 +144,14 @@ def test_killed_or_failed_at_its_system_calls(new_sandbox: NewSandbox, verb: str
     assert tried >= 10
     allowed = max(MISSED, 0.1 * tried)
     assert len(missed) <= allowed, "the calls of one run are not those of the next:\n" + "\n".join(missed[:10])
+
+
+def test_what_was_sent_is_told_where_the_look_after_it_fails(sandbox: Sandbox) -> None:
+    requires_strace()
+    for verb, told in in_own_namespace(sandbox, fail_after_the_signal).items():
+        assert told["before"] == VERBS[verb].before, verb
+        assert told["changed"], verb
+        assert told["signals"], verb
 
 
 def test_killed_while_a_ready_command_runs(sandbox: Sandbox) -> None:

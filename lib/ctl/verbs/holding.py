@@ -14,6 +14,7 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.many import as_ctl_error
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import require_expected, state_before
 
@@ -80,8 +81,10 @@ def _found(
             raise CtlError("not_running", "is not running")
         result.pid = located.mains[0].pid
         act(located, result)
-    except CtlError as error:
-        result.fail(error)
+    except (CtlError, OSError) as error:  # what has been sent stays in the result
+        if verb == "resume" and result.signals:
+            result.after = "unknown"
+        result.fail(as_ctl_error(error))
     finally:
         located.close()
     result.duration_s = round(now() - began, 3)

@@ -20,6 +20,7 @@ from ctl.system.probe import command
 from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.many import as_ctl_error
 from ctl.verbs.stop import require_expected, state_before
 from ctl.verbs.unit import is_elsewhere
 
@@ -69,8 +70,8 @@ def _reload(service: Service, given: Reload, host: Host, options: ReloadOptions,
             _send(service, host, located, signal, result, began)
         else:
             _run(service, host, located, given.command or (), given.timeout, result)
-    except CtlError as error:
-        result.fail(error)
+    except (CtlError, OSError) as error:  # what has been sent stays in the result
+        result.fail(as_ctl_error(error))
     finally:
         located.close()
     result.duration_s = round(now() - began, 3)

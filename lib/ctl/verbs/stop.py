@@ -17,6 +17,7 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.many import as_ctl_error
 from ctl.verbs.unit import count_as_success, is_elsewhere, is_started_elsewhere
 
 if TYPE_CHECKING:
@@ -144,8 +145,9 @@ def _end_located(
                 count_as_success(result, host)
                 if gently and result.ok:
                     _after(service, host, located, result)
-        except CtlError as error:
-            result.fail(error)
+        except (CtlError, OSError) as error:  # what has been sent stays in the result
+            result.after = "unknown" if result.signals else before
+            result.fail(as_ctl_error(error))
     result.duration_s = round(now() - began, 3)
     if supervision is not None:
         supervision.tell_end(result, killed=done == "killed")
@@ -219,8 +221,9 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
         result.survivors = ending.carry_out(mode)
     except Interrupted as error:
         _report_interrupt(ending, error, result)
-    result.signals, result.escalated = ending.signals, ending.escalated
-    result.changed = bool(ending.signals)
+    finally:
+        result.signals, result.escalated = ending.signals, ending.escalated
+        result.changed = bool(ending.signals)
     result.errors += ending.faults
     if ending.gave_up and not result.survivors:
         what = "its processes come and go too fast to tell whether all of them are gone"
