@@ -33,7 +33,7 @@ from support.waiting import wait_file, wait_gone
 
 SAMPLE = 4  # of each kind of accident, for each verb and core, in every run of the suite
 ENOUGH = pace.choose(5, 1000)  # failures of one worker
-MISSED = 5  # calls that one run makes and the next does not: a child may end before it is told to
+MISSED = 3  # calls that one run makes and the next does not: a child may end before it is told to
 LIMIT = pace.choose(240.0, 6 * 3600.0)
 NewSandbox = Callable[[], AbstractContextManager[Sandbox]]
 

@@ -2,7 +2,7 @@
 # boot.sh RELEASE COMMAND...: runs the command as root, in this directory, under an older Linux; exits with its status.
 # That is Debian's user-mode Linux, a kernel that runs as a process. It sees this machine's files; what it writes is
 # gone with it. It has one processor, about a tenth as fast as the host's, and neither ns_last_pid nor eBPF tracing.
-# Needs root and Debian, whose package is downloaded once. MEMORY=3G LIMIT=7200 (seconds), INIT_OPTIONS for the kernel.
+# Needs root and Debian, whose package is downloaded once. MEMORY=3G, LIMIT=7200 (seconds).
 set -eu
 
 here=$(dirname "$(readlink -f -- "$0")")
@@ -40,6 +40,7 @@ fetch() {
 
 run=$(mktemp -d /tmp/ctl-kernel.XXXXXX)
 trap 'rm -rf "$run"' EXIT
+trap 'exit 130' INT TERM
 cc -O2 -shared -fPIC -o "$run/xstate.so" "$here/xstate.c"
 for word; do
     printf "'%s' " "$(printf '%s' "$word" | sed "s/'/'\\\\''/g")"
