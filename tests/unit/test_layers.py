@@ -18,6 +18,7 @@ OF_THE_SYSTEM = set(
     "os signal subprocess fcntl psutil select socket resource pwd grp ctypes shutil tempfile threading time".split()
 )
 FILES = {str(path.relative_to(LIB / "ctl")): path for path in sorted((LIB / "ctl").rglob("*.py"))}
+CHILD = "system/regex_child.py"  # a program of its own, which system/ starts and nothing imports
 LAUNCHER = "__main__.py"  # what bin/ctl executes: it finds the packages before anything can be imported
 
 
@@ -71,7 +72,7 @@ def test_only_system_touches_the_operating_system(name: str) -> None:
     assert not found, f"{name} imports {', '.join(sorted(found))}"
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERED if layer(name) != "shell"])
+@pytest.mark.parametrize("name", [name for name in LAYERED if layer(name) != "shell" and name != CHILD])
 def test_only_the_shell_prints_prompts_or_exits(name: str) -> None:
     """A verb returns an outcome."""
     for node in ast.walk(tree(FILES[name])):
@@ -101,6 +102,12 @@ def test_packages_are_empty(name: str) -> None:
 def test_sh_is_used_by_doctor_alone() -> None:
     """It runs Python between fork and exec: not where threads run, or a service, hook, probe or stop waits."""
     assert [name for name, path in FILES.items() if "sh" in set(imports(path))] == ["system/premises.py"]
+
+
+def test_the_child_is_imported_by_nobody() -> None:
+    module = "ctl." + CHILD.removesuffix(".py").replace("/", ".")
+    assert not [name for name, path in FILES.items() if module in imports(path)]
+    assert not [other for other in imports(FILES[CHILD]) if other.startswith("ctl")]
 
 
 def test_there_is_no_circle() -> None:

@@ -41,15 +41,33 @@ class Look(Protocol):
         """What ctl put into its environment."""
 
 
+class Unsearched(Exception):
+    """A text could not be searched for a pattern; str() says why."""
+
+
+class Found(Protocol):
+    """A match: 0 is all of it, and each named group is there by its name."""
+
+    def __getitem__(self, group: int | str, /) -> Any: ...
+
+
+class Searching(Protocol):
+    """What searches for a pattern."""
+
+    def search(self, text: str, /) -> Found | None:
+        """The first match. Raises Unsearched."""
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Every rule given must hold. `marker` is the rule of a service that has no other."""
 
     uid: int | None = None
-    cmdline: re.Pattern[str] | None = None
+    cmdline: Searching | None = None
     literals: tuple[bytes, ...] = ()  # what every command line that satisfies `cmdline` holds
     executable: re.Pattern[str] | None = None
     java_main: str | None = None
     marker: Marker | None = None
+    unsearched: dict[str, str] = {}  # command lines that `cmdline` could not be searched for in, and why
 
     @property
     def words(self) -> tuple[bytes, ...]:
@@ -91,7 +109,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         if not all(map(look.mentions, self.literals)):
             return False
         line = look.command_line
-        return None if line is None else self.cmdline.search(line) is not None
+        if line is None:
+            return None
+        try:
+            return self.cmdline.search(line) is not None
+        except Unsearched as error:
+            self.unsearched[line] = str(error)
+            return None
+
+    def why_unsearched(self, look: Look) -> str | None:
+        """Why `cmdline` cannot tell of this process although its arguments may be read; None where it can."""
+        return self.unsearched.get(look.command_line or "") if self.unsearched else None
 
     def _java_main(self, look: Look) -> bool | None | EllipsisType:
         if self.java_main is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ctl.model.explanation import RuleAnswer
-from ctl.model.match import Look, Marker, Rules, java_main
+from ctl.model.match import Found, Look, Marker, Rules, Unsearched, java_main
 from ctl.model.service import Service
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 
@@ -35,7 +35,9 @@ def answers(
     found = _Found(rules, look, wanted, name_of)
     said: dict[str, RuleAnswer] = {}
     for name, verdict in rules.each(look).items():
-        if verdict == UNKNOWN:
+        if verdict == UNKNOWN and name == "cmdline" and (unsearched := rules.why_unsearched(look)) is not None:
+            why = unsearched
+        elif verdict == UNKNOWN:
             why = f"not allowed to read /proc/{pid}/{_READ_OF[name]}; try as root"
         else:
             why = getattr(found, name)(verdict == YES)
@@ -55,8 +57,7 @@ class _Found:
 
     def cmdline(self, holds: bool) -> str:
         line = self._look.command_line or ""
-        pattern = self._rules.cmdline
-        if holds and pattern is not None and (found := pattern.search(line)) is not None:
+        if holds and (found := self._found(line)) is not None:
             return f"finds {_quoted(found[0])}"
         if not line:
             return "it has no arguments"
@@ -65,6 +66,12 @@ class _Found:
         if missing:
             return f"{_quoted(missing[0])} is not in its arguments"
         return "finds nothing in its arguments" + (", although its words are there" if words else "")
+
+    def _found(self, line: str) -> Found | None:
+        try:
+            return self._rules.cmdline.search(line) if self._rules.cmdline is not None else None
+        except Unsearched:
+            return None
 
     def java_main(self, holds: bool) -> str:
         argv = self._look.argv or ()

@@ -59,7 +59,7 @@ class Session(msgspec.Struct, kw_only=True):
         """Raises CtlError; with `settings_faults`, what is wrong in ctl.toml is added to those instead."""
         noted_as = self.verb if self.verb in ACTING and not self.dry_run else None
         patience = Patience(interrupts)
-        return open_host(self.conf, self.run_dir, patience, self._say, self._say_more, noted_as, settings_faults)
+        return open_host(self.conf, self.run_dir, patience, self.note, self._say_more, noted_as, settings_faults)
 
     def act(self, targets: Sequence[str], operation: Callable[[Service, Host], Result]) -> int:
         """Resolve and check all targets, then do it to all of them side by side. Returns the exit status."""
@@ -85,9 +85,9 @@ class Session(msgspec.Struct, kw_only=True):
 
         found = at_work(host)
         for name in found.protected:
-            self._say(name, "is protected: left alone", None, f"ctl {self.verb} {name}")
+            self.note(name, "is protected: left alone", None, f"ctl {self.verb} {name}")
         if not (found.services or found.unusable):
-            self._say("", f"nothing to {self.verb}: no service is running")
+            self.note("", f"nothing to {self.verb}: no service is running")
         if ask and found.services and not self._confirmed(found, host):
             return self.fail(CtlError("failed", "not confirmed: nothing was done"))
         return self.act_on(host, list(found.services.values()), operation, found.unusable, spread)
@@ -254,7 +254,7 @@ class Session(msgspec.Struct, kw_only=True):
         for fault in result.errors:
             self.tell_fault(result.target, fault)
         if (undone := render.undone(self.verb, result)) is not None:
-            self._say(result.target, *undone)
+            self.note(result.target, *undone)
         if not self.as_json and not self.quiet:
             for line in render.result_lines(result):
                 write_out(line)
@@ -263,7 +263,8 @@ class Session(msgspec.Struct, kw_only=True):
         if self.verbose:
             self.tell(target, what, where, fix, failed=False)
 
-    def _say(self, target: str, what: str, where: str | None = None, fix: str | None = None, /) -> None:
+    def note(self, target: str, what: str, where: str | None = None, fix: str | None = None, /) -> None:
+        """What whoever wants to hear no more than errors does not hear."""
         if not self.quiet:
             self.tell(target, what, where, fix, failed=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Final
 
 from ctl.system import procfs
@@ -19,6 +21,9 @@ _LIMITING: Final = (
     '{ [ -z "$1" ] || prlimit --pid "$$" $1; } && { [ -z "$2" ] || renice "$2" -p "$$" >/dev/null; } && shift 2 && '
 )
 LIMITING_COMMAND: Final = (SHELL, "-c", _LIMITING + _SCRIPT, NAME)
+
+# The other program that ctl starts: it searches for patterns.
+SEARCHES: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("regex_child.py")))
 
 
 def is_gated(pid: int) -> bool:

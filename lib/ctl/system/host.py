@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import structs
+
 from ctl.model.errors import CtlError, Reason
 from ctl.model.identity import LARGEST_PID, Identity, same_process
 from ctl.model.match import Marker, Rules
@@ -220,7 +222,12 @@ class Host:
             uid = uid_of(service.match.user, f"{service.file}, match.user")
         elif not service.has_rules:
             uid = self.service_uid(service)
-        return service.rules(uid, self.marker(service))
+        rules = service.rules(uid, self.marker(service))
+        if service.cmdline is None:
+            return rules
+        from ctl.system.regex import Budget, Searcher
+
+        return structs.replace(rules, cmdline=Searcher(service.cmdline, "match.cmdline", self.pause, Budget()))
 
     def marker(self, service: Service) -> Marker:
         """What the environment of its processes says."""

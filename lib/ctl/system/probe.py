@@ -7,18 +7,20 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from re import Pattern
 from typing import Final
 
 from ctl.model.answer import Answer
+from ctl.model.match import Unsearched
 from ctl.model.program import Account, Program
 from ctl.model.service import Argv, Drain, Ready, tcp_address
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.files.places import open_to_read
+from ctl.system.regex import BUDGET, Budget, Searcher
 from ctl.system.turns import let_others
-from ctl.system.wait import now
+from ctl.system.wait import Wait, now, until_readable
 
 _ANSWER_WITHIN: Final = 5.0  # seconds for one connection or request, when there is that much time
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for a command that has been killed to be gone
@@ -104,23 +106,40 @@ def log_line(path: Path, pattern: Pattern[str], since: int, service: Account | N
     """
     begun = since  # where the first line begins that has not been seen whole
     asked = f"log {path}"
-    no = Answer(NO, f"no line matches {pattern.pattern!r} yet", asked)
+    answer = Answer(NO, f"no line matches {pattern.pattern!r} yet", asked)
 
-    def look(_seconds: float, _given_up: int) -> Answer:
-        nonlocal begun
+    def look(seconds: float, given_up: int) -> Answer:
+        nonlocal begun, answer
+        until = now() + seconds
+        searcher = Searcher(pattern, "ready.log", _unless(given_up), Budget(min(seconds, BUDGET)))
         try:
             with open(open_to_read(path, service), "rb") as log:
                 log.seek(begun)
-                while line := log.readline(_LONGEST_LINE):
-                    if pattern.search(line.decode(errors="replace").rstrip("\r\n")):
-                        return Answer(YES)
+                while (line := log.readline(_LONGEST_LINE)) and now() < until:
+                    try:
+                        if searcher.search(line.decode(errors="replace").rstrip("\r\n")):
+                            return Answer(YES)
+                    except Unsearched as error:
+                        answer = Answer(UNKNOWN, f"{error} on one of its lines", asked)
                     if len(line) == _LONGEST_LINE or line.endswith(b"\n"):
                         begun += len(line)
         except OSError as error:
             return Answer(UNKNOWN, error.strerror or str(error), asked)
-        return no
+        return answer
 
     return in_thread(look)
+
+
+def _unless(given_up: int) -> Wait:
+    """Waits until the question is given up, at most; then there is no time left for anything."""
+
+    def wait(fds: Iterable[int], until: float) -> set[int]:
+        ready = until_readable((*fds, given_up), until)
+        if given_up in ready:
+            raise TimeoutError
+        return ready
+
+    return wait
 
 
 class Attempt:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
 import sys
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from ctl.model.match import Rules, necessary_literals
+from ctl.model.match import Rules, Unsearched, necessary_literals
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
-from ctl.system.gate import is_gated
+from ctl.system.gate import SEARCHES, is_gated
 from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
+from ctl.system.regex import Budget, Searcher
 from ctl.system.sieve import worth_a_look
 from ctl.system.turns import let_others
-from ctl.system.wait import now
+from ctl.system.wait import Wait, now
 
 _BECOMES_WITHIN = 0.5  # seconds
 _LOOK_EVERY = 10  # milliseconds
@@ -36,6 +38,14 @@ class Scan(msgspec.Struct, frozen=True):
     matching: list[Handle]
     unknown: list[int]
     hidden: bool  # whether there may be processes that /proc did not even list
+    unsearched: dict[int, str] = {}  # why, of those whose arguments could be read, but not searched for the pattern
+
+
+class Instances(NamedTuple):
+    """The instances that were found, and why others may have been missed, by template."""
+
+    claimed: set[str]
+    unsearched: dict[str, str]
 
 
 def lineage() -> frozenset[int]:
@@ -78,7 +88,17 @@ def scan(rules: Rules, candidates: Collection[int] | None = None) -> Scan:
         matching += came
     matching = _without(callers, matching)
     hidden = not matching and (rules.uid is None or rules.uid != os.geteuid()) and procfs.hides_others()
-    return Scan(matching, unknown, hidden)
+    return Scan(matching, unknown, hidden, _unsearched(unknown, rules))
+
+
+def _unsearched(unknown: list[int], rules: Rules) -> dict[int, str]:
+    """Those that can be read, and could not be searched for the pattern: why."""
+    found: dict[int, str] = {}
+    for pid in unknown if rules.unsearched else ():
+        with contextlib.suppress(Gone):
+            if (why := rules.why_unsearched(ProcessLook(pid))) is not None:
+                found[pid] = why
+    return found
 
 
 def _without(pids: set[int], handles: list[Handle]) -> list[Handle]:
@@ -114,13 +134,19 @@ def _judge_again(unknown: list[int], rules: Rules) -> tuple[list[Handle], list[i
     return matching, unknown
 
 
-def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> set[str]:
+def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str, wait: Wait) -> Instances:
     """The instances of these templates that any process claims to be, by what ctl put into its environment or by argv.
 
-    A claim is no proof: each is still to be located.
+    A claim is no proof: each is still to be located. Raises what `wait` raises.
     """
     claimed: set[str] = set()
-    told_by_argv = {name: (regex, necessary_literals(regex)) for name, regex in patterns.items() if regex is not None}
+    unsearched: dict[str, str] = {}
+    budget = Budget()
+    told_by_argv = {
+        template: (Searcher(regex, "match.cmdline", wait, budget), necessary_literals(regex))
+        for template, regex in patterns.items()
+        if regex is not None
+    }
     never = lineage() | {1}
     for pid in procfs.pids():
         if pid in never:
@@ -130,13 +156,17 @@ def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str) -> s
             marker = look.marker
             if marker is not None and marker.run_dir == run_dir and marker.target.partition("@")[0] in patterns:
                 claimed.add(marker.target)
-            for template, (pattern, literals) in told_by_argv.items():
-                found = pattern.search(look.command_line or "") if all(map(look.mentions, literals)) else None
+            for template, (searcher, literals) in told_by_argv.items():
+                try:
+                    found = searcher.search(look.command_line or "") if all(map(look.mentions, literals)) else None
+                except Unsearched as error:
+                    unsearched.setdefault(template, f"{error} on pid {pid}")
+                    continue
                 if found is not None and found["instance"]:  # a pattern may match without it
                     claimed.add(f"{template}@{found['instance']}")
         except Gone:
             continue
-    return {target for target in claimed if "@" in target}
+    return Instances({target for target in claimed if "@" in target}, unsearched)
 
 
 def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
@@ -208,6 +238,8 @@ def callers_of_ctl(rules: Rules) -> dict[int, int]:
 def _arguments_of_ctl(pid: int) -> list[str] | None:
     """What another ctl was called with, None where the process is no ctl. Its argv holds the names of services."""
     argv = procfs.read_argv(pid) or []
+    if tuple(argv) == SEARCHES:
+        return []
     own = own_program()
     if own and argv[: len(own)] == own:
         return argv[len(own) :]

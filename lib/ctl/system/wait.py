@@ -5,15 +5,28 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ctl.system.interrupts import Patience
 from ctl.system.turns import let_others
+
+# Returns those of the descriptors that have become readable, none where that instant has come first. It may raise, to
+# end what is being waited for.
+Wait = Callable[[Iterable[int], float], set[int]]
 
 
 def now() -> float:
     """Seconds on the clock that no one sets and that every deadline is measured by: CLOCK_MONOTONIC."""
     return time.monotonic()
+
+
+def until_readable(fds: Iterable[int], until: float) -> set[int]:
+    """The Wait of who hears no interrupts."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    with let_others():
+        return {fd for fd, _ in poll.poll(max(0.0, until - now()) * 1000)}
 
 
 def readable(fds: Iterable[int], deadline: float, patience: Patience) -> set[int]:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ctl.model.backtracking import shape_of
 from ctl.model.definition import fill_in, understand
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault
@@ -15,6 +16,7 @@ from ctl.model.service import Service
 from ctl.model.target import Target, parse_target
 from ctl.system.host import Host
 from ctl.system.logfile import is_sink
+from ctl.system.regex import BUDGET
 from ctl.system.users import gid_of, uid_of
 
 # The instances as which a template is read. A number can stand for a name, a port and a user alike.
@@ -29,6 +31,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     file: str | None  # None where the target itself could be no file's name
     ok: bool
     errors: list[Fault] = []
+    notes: list[str] = []  # what works, and may surprise
 
 
 class _Definition(NamedTuple):
@@ -41,7 +44,8 @@ class _Definition(NamedTuple):
 
     def checked(self, shared: list[Fault]) -> Checked:
         faults = [*self.faults, *shared]
-        return Checked(target=self.label, file=str(self.file), ok=not faults, errors=faults)
+        notes = list(dict.fromkeys(note for service in self.services[:1] for note in notes_on_patterns(service)))
+        return Checked(target=self.label, file=str(self.file), ok=not faults, errors=faults, notes=notes)
 
 
 def check(
@@ -65,6 +69,16 @@ def check(
     shared = _shared(host, [*definitions, *others])
     results = [one.checked(shared.get(one.label, [])) if isinstance(one, _Definition) else one for one in chosen]
     return [*_settings(host, settings_faults), *results]
+
+
+def notes_on_patterns(service: Service) -> Iterator[str]:
+    """The patterns for which no bound is known of how long a search takes."""
+    for key, pattern in (("match.cmdline", service.cmdline), ("ready.log", service.ready_log)):
+        if pattern is not None and not shape_of(pattern).is_bounded:
+            yield (
+                f"{key}: {pattern.pattern!r} has a repeat within a repeat, which may take for ever: it is matched in a "
+                f"process of its own, and given up after {BUDGET:g} s"
+            )
 
 
 def _propose(host: Host, name: str, file: Path) -> None:

@@ -130,7 +130,10 @@ class Doctor:
         if checked.errors:
             return [_diagnosis_of_definition(checked, denied)]
         template = template_of(checked.target)
-        targets = instances(self._host, [template]) if template is not None else [parse_target(checked.target)]
+        try:
+            targets = instances(self._host, [template]) if template is not None else [parse_target(checked.target)]
+        except CtlError as error:
+            return [_diagnosis_of_definition(checked, [Fault.of(error)])]
         found = [self._service(str(target)) for target in targets]
         known = [one for one in found if isinstance(one, Service)]
         return [self._of_service(one) for one in known] or [_diagnosis_of_definition(checked, [])]

@@ -138,7 +138,7 @@ def bare_claims(
         belief = _believe(service, host, _rules_of_unit(service, host, rules, bare.pid), bare)
         claim = Claim(
             source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why,
-            **_doubt_of(belief.verdict),
+            doubt=belief.doubt, fix=AS_ROOT if belief.doubt == "permission_denied" else None,
         )  # fmt: skip
         yield claim, belief.handle
 
@@ -168,6 +168,7 @@ class Belief(msgspec.Struct, frozen=True):
     why: str
     handle: Handle | None = None
     ended: bool = False
+    doubt: Reason | None = None  # why it is unknown
 
 
 def _believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belief:
@@ -180,18 +181,28 @@ def _believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belie
     except Gone:
         return Belief("stale", f"pid {pid} has ended", ended=True)
     if handle is None:
-        return Belief("unknown", f"names pid {pid}, which this user cannot judge")
+        return Belief("unknown", f"names pid {pid}, which this user cannot judge", doubt="permission_denied")
     anothers = verdict == YES and whose_main(service, host, handle) is not None
     if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
         return Belief("holds", f"pid {pid} satisfies every rule", handle)
     handle.close()
     if verdict == UNKNOWN:
-        return Belief("unknown", f"names pid {pid}, which this user cannot judge")
+        return _unjudged(pid, rules)
     if anothers:
         return Belief("stale", f"pid {pid} is the recorded main process of another service")
     if verdict == YES:
         return Belief("stale", f"pid {pid} started after the file was written")
     return Belief("stale", f"pid {pid} is another process ({_broken_rule(pid, rules)})")
+
+
+def _unjudged(pid: int, rules: Rules) -> Belief:
+    try:
+        why = rules.why_unsearched(procfs.ProcessLook(pid))
+    except Gone:
+        return Belief("stale", f"pid {pid} has ended", ended=True)
+    if why is None:
+        return Belief("unknown", f"names pid {pid}, which this user cannot judge", doubt="permission_denied")
+    return Belief("unknown", f"names pid {pid}, and {why} there", doubt="identity_unknown")
 
 
 def _broken_rule(pid: int, rules: Rules) -> str:
@@ -223,8 +234,9 @@ def _given(
     claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
     if belief.handle is not None:
         return Located([belief.handle], claims, record, "--pid", None)
-    if belief.verdict == "unknown":
-        raise CtlError("permission_denied", belief.why, where="--pid", fix=AS_ROOT)
+    if belief.doubt is not None:
+        fix = AS_ROOT if belief.doubt == "permission_denied" else None
+        raise CtlError(belief.doubt, belief.why, where="--pid", fix=fix)
     if not belief.ended:
         raise CtlError("identity_mismatch", belief.why, where="--pid")
     return Located([], claims, record, None, None)
@@ -232,7 +244,7 @@ def _given(
 
 def _by_table(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
     if marks_survivors(service, record):
-        return Located([], claims, record, None, _doubt(claims, [], hidden=False))
+        return Located([], claims, record, None, _doubt(claims))
     scan = _scan(service, host, rules)
     mains = scan.matching
     if len(mains) > service.match.max:
@@ -246,7 +258,7 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
             fix="name the right one with --pid",
             details=lines,
         )
-    doubt = None if mains else _doubt(claims, scan.unknown, scan.hidden)
+    doubt = None if mains else _doubt(claims, scan, service.file)
     return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", doubt)
 
 
@@ -310,7 +322,7 @@ def without_children(matching: list[Handle]) -> list[Handle]:
     return mains
 
 
-def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | None:
+def _doubt(claims: list[Claim], scan: table.Scan | None = None, file: str = "") -> CtlError | None:
     """Why it may be running although it was not found. Unknown is never taken as "not running"."""
     cannot_tell = "cannot tell whether it is running"
     for claim in claims:
@@ -318,10 +330,16 @@ def _doubt(claims: list[Claim], unknown: list[int], hidden: bool) -> CtlError | 
             reason = claim.doubt or "permission_denied"
             what = f"{cannot_tell}: its {claim.source} {claim.why}"
             return CtlError(reason, what, where=claim.where, fix=claim.fix)
-    if unknown:
-        shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+    if scan is None:
+        return None
+    if forbidden := [pid for pid in scan.unknown if pid not in scan.unsearched]:
+        shown = ", ".join(map(str, forbidden[:5])) + (", ..." if len(forbidden) > 5 else "")
         why = f"not allowed to see whether pid {shown} is it"
-    elif hidden:
+    elif scan.unsearched:
+        pid, why = next(iter(scan.unsearched.items()))
+        others = f", and {len(scan.unsearched) - 1} more" if len(scan.unsearched) > 1 else ""
+        return CtlError("identity_unknown", f"{cannot_tell}: {why} on pid {pid}{others}", where=file)
+    elif scan.hidden:
         why = "/proc hides the processes of other users (hidepid)"
     else:
         return None

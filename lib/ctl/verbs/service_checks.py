@@ -16,6 +16,7 @@ from ctl.system import premises as asked
 from ctl.system.host import Host
 from ctl.system.keeper import is_kept
 from ctl.system.trust import user_name
+from ctl.verbs.check import notes_on_patterns
 from ctl.verbs.locate import Located
 from ctl.verbs.start import require_loggable, require_startable
 from ctl.verbs.supervision import Supervision
@@ -40,6 +41,8 @@ def check_service(service: Service, host: Host, *, as_root: bool) -> Iterator[Fi
             except CtlError as error:
                 if error.reason != "permission_denied":
                     yield Finding(id=name, severity=ERROR, what=error.what, where=error.where, fix=error.fix)
+    for note in notes_on_patterns(service):
+        yield Finding(id="pattern", severity=NOTE, what=note, where=service.file)
     if service.stop.pid_file is not None:
         yield from check_pid_directory(Path(service.stop.pid_file).parent, service, host, as_root=as_root)
 

@@ -34,18 +34,31 @@ class _Look(msgspec.Struct, frozen=True):
 def instances(host: Host, templates: Iterable[str]) -> list[Target]:
     """Every known instance of these templates: those with a record or pid file, and those that are running without.
 
-    Raises CtlError (bad_config).
+    Raises CtlError: bad_config, identity_unknown, Interrupted.
     """
-    return _instances(host, {template: host.config.instance_pattern(template) for template in templates})
+    found, missed = _instances(host, {template: host.config.instance_pattern(template) for template in templates})
+    for error in missed.values():
+        raise error
+    return found
 
 
-def _instances(host: Host, patterns: Mapping[str, re.Pattern[str] | None]) -> list[Target]:
-    """`instances` of the templates whose command lines these patterns find."""
+def _instances(host: Host, patterns: Mapping[str, re.Pattern[str] | None]) -> tuple[list[Target], dict[str, CtlError]]:
+    """The instances of the templates whose command lines these patterns find, and of which some may be missing."""
     recorded = {name for name in host.records.names() if name.partition("@")[0] in patterns and "@" in name}
-    claimed = table.instances(patterns, host.marked_run_dir) - recorded if patterns else set()
+    if not patterns:
+        return [], {}
+    found = table.instances(patterns, host.marked_run_dir, host.pause)
+    claimed = found.claimed - recorded
     host.prepare_to_look_at(len(claimed))
     targets = [_instance(host, name, is_recorded=name in recorded) for name in sorted(recorded | claimed)]
-    return sorted((target for target in targets if target is not None), key=_in_order)
+    missed = {f"{template}@": _missed(host, template, why) for template, why in found.unsearched.items()}
+    return sorted((target for target in targets if target is not None), key=_in_order), missed
+
+
+def _missed(host: Host, template: str, why: str) -> CtlError:
+    file = str(host.config.service_dir / f"{template}@.toml")
+    what = f"cannot tell whether an instance without a record is running: {why}"
+    return CtlError("identity_unknown", what, where=file, target=f"{template}@")
 
 
 def every_target(host: Host) -> tuple[list[Target], dict[str, CtlError]]:
@@ -57,7 +70,8 @@ def every_target(host: Host) -> tuple[list[Target], dict[str, CtlError]]:
             patterns[template] = host.config.instance_pattern(template)
         except CtlError as error:
             unusable[f"{template}@"] = error
-    return [*map(Target, host.config.service_names()), *_instances(host, patterns)], unusable
+    found, missed = _instances(host, patterns)
+    return [*map(Target, host.config.service_names()), *found], unusable | missed
 
 
 def at_work(host: Host) -> AtWork:

@@ -47,6 +47,9 @@ def check(session: Session, targets: AnyTargets = None, schema: Schema = False, 
         session.print_document(results, ok=not faults)
     for target, fault in faults:
         session.tell_fault(target, fault)
+    for result in () if session.as_json else results:
+        for note in result.notes:
+            session.note(result.target or "", note)
     if not faults and not session.as_json and not session.quiet:
         count = sum(result.target is not None for result in results)
         write_out(f"{count} definition{'' if count == 1 else 's'}, no errors")

@@ -1,0 +1,123 @@
+"""What a local user can do to keep root's ctl busy: each of these ends in its time, tells what it could not tell, and
+hears INT meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+import pytest
+
+from support import proc
+from support.programs import public_python
+from support.reaper import Process
+from support.requires import requires_root
+from support.sandbox import NOBODY_UID, Sandbox
+from support.waiting import wait_until
+
+EXPONENTIAL = r"^(gate|gateway|way|[a-z ])+ --id 1$"
+CUBIC = r"gateway .*gateway .*--id 1$"
+PER_INSTANCE = "(worker *)+ --id {instance}$"
+WAITS = "import signal; signal.pause()"
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def _root() -> None:
+    requires_root()
+
+
+def hostile(sandbox: Sandbox, *words: str) -> Process:
+    """A process of nobody's with these arguments, also as its name."""
+    return sandbox.reaper.start(words, executable=sandbox.programs.path("idle"), user=NOBODY_UID)
+
+
+def with_pattern(sandbox: Sandbox, pattern: str) -> None:
+    sandbox.service("web", "idle", match={"cmdline": pattern})
+
+
+def searching() -> list[int]:
+    """The helpers that search for patterns."""
+    found = []
+    for pid in proc.pids():
+        with contextlib.suppress(OSError):
+            found += [pid] if "regex_child.py" in " ".join(proc.argv(pid)) else []
+    return found
+
+
+@pytest.mark.parametrize("pattern", [EXPONENTIAL, CUBIC])
+def test_no_argv_keeps_ctl_from_its_answer(sandbox: Sandbox, pattern: str) -> None:
+    evil = hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    with_pattern(sandbox, pattern)
+    told = f"match.cmdline took longer than 1 s on pid {evil.pid}"
+    status = sandbox.ctl("status", "web", "--json").expect(4).one
+    assert status["state"] == "unknown"
+    assert told in status["errors"][0]["what"]
+    for verb in ("start", "stop"):
+        result = sandbox.ctl(verb, "web", "--json").expect(152).one
+        assert told in result["errors"][0]["what"], "it may be running: nothing is done"
+    assert sandbox.running("web") == []
+    explained = sandbox.ctl("explain", "web").expect(152)
+    assert "took longer than 1 s" in explained.stdout
+    assert evil.alive()
+
+
+def test_the_right_process_is_found_beside_it(sandbox: Sandbox) -> None:
+    hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    main = hostile(sandbox, "gateway gateway --id 1")
+    with_pattern(sandbox, EXPONENTIAL)
+    assert sandbox.ctl("status", "web", "--json").expect(0).one["pid"] == main.pid
+
+
+def test_an_interrupt_is_heard_while_it_searches(sandbox: Sandbox) -> None:
+    hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    with_pattern(sandbox, EXPONENTIAL)
+    before = set(searching())
+    stop = sandbox.ctl_popen("stop", "web")
+    wait_until(lambda: bool(set(searching()) - before), "a helper that searches")
+    stop.signal(signal.SIGINT)
+    sandbox.collect(stop).expect(130)
+
+
+def test_a_helper_does_not_outlive_its_ctl_for_long(sandbox: Sandbox) -> None:
+    hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    with_pattern(sandbox, EXPONENTIAL)
+    before = set(searching())
+    status = sandbox.ctl_popen("status", "web")
+    wait_until(lambda: bool(set(searching()) - before), "a helper that searches")
+    status.signal(signal.SIGKILL)
+    status.wait()
+    wait_until(lambda: not set(searching()) - before, "the end of the helper")
+
+
+def test_instances_of_a_template_may_be_missed_and_that_is_told(sandbox: Sandbox) -> None:
+    sandbox.define("worker@", {"start": {"command": ["sleep", "9"]}, "match": {"cmdline": PER_INSTANCE}})
+    evil = hostile(sandbox, *["worker " * 12_000] * 8, "--id 1 x")
+    result = sandbox.ctl("stop", "worker@").expect(152)
+    assert f"match.cmdline took longer than 1 s on pid {evil.pid}" in result.stderr
+    sandbox.ctl("stop", "--all", "--yes").expect(152)
+    assert f"pid {evil.pid}" in sandbox.ctl("doctor", "--json").by_target["worker@"]["errors"][0]["what"]
+
+
+def test_a_line_of_the_log_does_not_move_the_deadline_of_a_start(sandbox: Sandbox) -> None:
+    line = f"print('a' * 60 + '!', flush=True); {WAITS}"
+    sandbox.service(
+        "web", "idle", start={"command": [public_python(), "-c", line]}, ready={"log": "^(a+)+$", "timeout": 1}
+    )
+    started = sandbox.ctl("start", "web", "--json", timeout=20).expect(151)
+    assert "on one of its lines" in started.one["errors"][0]["what"]
+    assert sandbox.running("web") == []
+
+
+def test_a_line_that_took_too_long_does_not_hide_the_one_that_matches(sandbox: Sandbox) -> None:
+    lines = f"print('a' * 60 + '!\\n' + 'a' * 9, flush=True); {WAITS}"
+    sandbox.service("web", "idle", start={"command": [public_python(), "-c", lines]}, ready={"log": "^(a+)+$"})
+    sandbox.ctl("start", "web").expect(0)
+
+
+def test_check_and_doctor_name_the_patterns(sandbox: Sandbox) -> None:
+    with_pattern(sandbox, EXPONENTIAL)
+    said = "has a repeat within a repeat"
+    assert said in sandbox.ctl("check", "web").expect(0).stderr
+    assert said in sandbox.ctl("check", "web", "--json").expect(0).by_target["web"]["notes"][0]
+    assert said in sandbox.ctl("doctor", "web").expect(0).stdout.replace("\n             ", " ")
