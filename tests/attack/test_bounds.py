@@ -4,7 +4,9 @@ hears INT meanwhile."""
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
 
 import pytest
 
@@ -12,8 +14,8 @@ from support import proc
 from support.programs import public_python
 from support.reaper import Process
 from support.requires import requires_root
-from support.sandbox import NOBODY_UID, Sandbox
-from support.waiting import wait_until
+from support.sandbox import NOBODY_UID, PLAIN_UID, Sandbox
+from support.waiting import wait_line, wait_until
 
 EXPONENTIAL = r"^(gate|gateway|way|[a-z ])+ --id 1$"
 CUBIC = r"gateway .*gateway .*--id 1$"
@@ -121,3 +123,71 @@ def test_check_and_doctor_name_the_patterns(sandbox: Sandbox) -> None:
     assert said in sandbox.ctl("check", "web").expect(0).stderr
     assert said in sandbox.ctl("check", "web", "--json").expect(0).by_target["web"]["notes"][0]
     assert said in sandbox.ctl("doctor", "web").expect(0).stdout.replace("\n             ", " ")
+
+
+# --------------------------------------------------------------------------------------------- the readiness socket
+
+NEVER_READY = """
+import os, socket, signal
+address = os.environ["NOTIFY_SOCKET"]
+print("listens at", address, flush=True)
+signal.pause()
+"""
+FLOODS = """
+import os, socket
+for _ in range(2):
+    os.fork()
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+    out.connect(os.environ["NOTIFY_SOCKET"])
+    while os.getppid() != 0:
+        out.send(b"STATUS=busy")
+"""
+
+
+def notifying(sandbox: Sandbox, program: str, *, timeout: float, **start: object) -> None:
+    command = [public_python(), "-c", program]
+    sandbox.service("web", "idle", start={"command": command, "type": "notify", **start}, ready={"timeout": timeout})
+
+
+def test_no_stranger_may_send_a_message(sandbox: Sandbox) -> None:
+    """Where others may send, they can keep the service's own READY=1 out of the queue."""
+    notifying(sandbox, NEVER_READY, timeout=30, user=str(PLAIN_UID))
+    starting = sandbox.ctl_popen("start", "web")
+    address = wait_line(sandbox.log("web"), "listens at ").partition("listens at ")[2].strip()
+    assert os.stat(address).st_uid == PLAIN_UID
+    sends = f"import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', {address!r})"
+    stranger = sandbox.reaper.start([public_python(), "-c", sends], user=NOBODY_UID, ready=None, stderr=-1)
+    assert stranger.wait() == 1
+    assert stranger.err is not None
+    assert "PermissionError" in "".join(stranger.err.rest())
+    assert starting.alive()
+    starting.signal(signal.SIGINT)
+    sandbox.collect(starting).expect(130)
+    assert not os.path.exists(address)
+
+
+def test_messages_do_not_move_the_deadline(sandbox: Sandbox) -> None:
+    notifying(sandbox, FLOODS, timeout=1)
+    assert "sent no READY=1 within 1 s" in sandbox.ctl("start", "web", timeout=30).expect(151).stderr
+    assert sandbox.running("web") == []
+
+
+@pytest.mark.parametrize("why", ["long", "closed"])
+def test_the_socket_is_elsewhere_where_the_service_could_not_reach_it(sandbox: Sandbox, why: str) -> None:
+    run_dir = sandbox.root / ("r" * 100 if why == "long" else "closed") / "run"
+    run_dir.mkdir(parents=True)
+    run_dir.parent.chmod(0o755 if why == "long" else 0o700)
+    sandbox.service("web", "notifier", start={"type": "notify", "user": str(PLAIN_UID)})
+    try:
+        sandbox.ctl("start", "web", "--run-dir", run_dir).expect(0)
+        assert [path.name for path in run_dir.iterdir() if path.name.endswith(".notify")] == []
+    finally:
+        sandbox.ctl("kill", "web", "--run-dir", run_dir)
+
+
+def test_what_a_killed_ctl_left_is_replaced(sandbox: Sandbox) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
+        left.bind(str(sandbox.run_dir / ".web.notify"))
+    sandbox.service("web", "notifier", start={"type": "notify"})
+    sandbox.ctl("start", "web").expect(0)
+    assert not (sandbox.run_dir / ".web.notify").exists()

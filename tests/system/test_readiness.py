@@ -26,8 +26,7 @@ from support.waiting import wait_file, wait_gone, wait_line
 
 PYTHON = [public_python(), "-S", "-E", "-c"]
 NOTIFY = (
-    "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
-    "s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:]); "
+    "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect(os.environ['NOTIFY_SOCKET']); "
 )
 
 
@@ -622,3 +621,13 @@ def test_nothing_of_ctl_is_inherited(sandbox: Sandbox) -> None:
         assert holder.wait(20) == 0, "the service keeps the pipe open"
     seen = json.loads(wait_file(dump))
     assert sorted(map(int, seen["fds"])) == [0, 1, 2]
+
+
+def test_the_question_before_it_starts_has_its_own_time(sandbox: Sandbox) -> None:
+    """Something that accepts connections there and says nothing takes up a second, and none of ready.timeout."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        sandbox.service("web", "idle", ready={"http": url, "timeout": 1})
+        what = sandbox.ctl("start", "web", "--json").expect(151).one["errors"][0]["what"]
+    assert what.startswith("was not ready within 1 s (ready.timeout): ")
+    assert "no time to ask" not in what

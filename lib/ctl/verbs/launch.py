@@ -32,6 +32,7 @@ from ctl.verbs.stop import KILL
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
 _APPEARS_WITHIN = 1.0  # seconds
+_AT_ONCE = 64  # messages
 
 
 class Launch:
@@ -52,25 +53,26 @@ class Launch:
         self._notify: NotifySocket | None = None
         self._deadline = 0.0
         self._limit = ""
+        self._handles: list[Handle | Members] = []  # on every process that has been the main one, and on the others
+        self._members: Members
         self._gated: Gated
         self._main: Handle
-        self._members: Members
         self._record: Record
 
-    def bring_up(self, program: Program, timeout: float, timeout_source: str) -> Handle:
-        """Spawn, record, let go, wait until it is ready. Returns the main process.
+    def bring_up(self, program: Program, timeout: float, timeout_source: str) -> int:
+        """Spawn, record, let go, wait until it is ready. Returns the pid of the main process.
 
         Raises CtlError (exec_failed, not_ready) after everything that was started has been stopped again.
         """
         self._account = program.account
+        answered_before = self._answers_already()
         self._deadline = now() + timeout
         self._limit = f"within {timeout:g} s ({timeout_source})"
         try:
             if self._service.notifies:
-                self._notify = NotifySocket(self._run_id)
+                self._notify = NotifySocket(self._host.config.run_dir, self._service.name, program.account)
                 environment = program.environment | {"NOTIFY_SOCKET": self._notify.address}
                 program = msgspec.structs.replace(program, environment=environment)
-            answered_before = self._answers_already()
             self._spawn_recorded(program)
             self._host.note(self._service.name, "spawned", identity=self._main.identity)
             self._gated.open()
@@ -81,10 +83,10 @@ class Launch:
             except BaseException as error:
                 self._take_down(error)
                 raise
-            return self._main
+            return self._main.pid
         finally:
-            if self._notify is not None:
-                self._notify.close()
+            for opened in (*([self._notify] if self._notify is not None else []), *self._handles):
+                opened.close()
 
     def _answers_already(self) -> bool:
         """Whether something else listens where the service is going to."""
@@ -96,7 +98,9 @@ class Launch:
             self._log_began = log.began
             self._gated = spawn(program, log.fd)
         self._main = self._gated.handle
+        self._handles.append(self._main)
         self._members = Members([self._main], [self._run_id], self._main.stat.start_ticks)
+        self._handles.append(self._members)
         try:
             self._write(
                 Record(
@@ -177,7 +181,9 @@ class Launch:
         self._tell(self._deadline)
         while now() < self._deadline:
             self._watch((notify.fd,), self._deadline)
-            while (message := notify.receive()) is not None:
+            for _ in range(_AT_ONCE):  # then the deadline is looked at again: there may always be one more
+                if (message := notify.receive()) is None:
+                    break
                 if message.uid not in trusted:
                     continue
                 if message.main_pid is not None:
@@ -190,10 +196,17 @@ class Launch:
         """MAINPID=: believed only of a process of this very run."""
         try:
             handle = open_handle(pid)
+        except Forbidden:
+            return
+        try:
             if handle is not None and read_variable(pid, "CTL_RUN_ID") == self._run_id and not handle.is_gone:
                 self._take_as_main(handle)
-        except (Gone, Forbidden):
+                handle = None
+        except Gone:
             pass
+        finally:
+            if handle is not None:
+                handle.close()
 
     def _hand_over(self) -> None:
         """type = "forking": the command exits when its daemon is there, and the daemon becomes the main process."""
@@ -232,6 +245,7 @@ class Launch:
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
+        self._handles.append(handle)
         self._update(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
 
     def _tell(self, until: float, answers: Answers | None = None) -> None:

@@ -152,8 +152,7 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
     earlier, fault = earlier_runs(located, service, host)
     result.errors += [fault] if fault is not None else []
     launch = Launch(service, start, host, run_id, earlier)
-    main = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
-    result.pid = main.pid
+    result.pid = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
     result.changed, result.reason, result.after = True, "started", "ready"
     result.errors += launch.faults
 
