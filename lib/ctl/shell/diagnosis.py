@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from textwrap import indent, wrap
 
 from ctl.model.diagnosis import Diagnosis, Finding
+from ctl.model.printable import printable
 from ctl.shell import paint
-from ctl.shell.render import diagnostic, printable
+from ctl.shell.render import diagnostic
 from ctl.system.terminal import has_colours
 
 _WIDTH = 80

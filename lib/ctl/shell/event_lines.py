@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ctl.model.event import Event
-from ctl.shell.render import printable, reason_in_words
+from ctl.model.printable import printable
+from ctl.shell.render import reason_in_words
 from ctl.system.trust import user_name
 from ctl.system.when import day_and_time, today
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from ctl.model.explanation import Candidate, Defined, ExplainedClaim, Explanation, Intent, Member
-from ctl.shell.render import printable, supervision
+from ctl.model.printable import printable
+from ctl.shell.render import supervision
 from ctl.system.portrait import shortened
 
 _WIDTH = 80

@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple, Self
 
 from ctl.model.outcome import Result
+from ctl.model.printable import printable
 from ctl.model.service import Service
 from ctl.shell.paint import cut, painted
-from ctl.shell.render import duration, printable
+from ctl.shell.render import duration
 from ctl.system import terminal
 from ctl.system.streams import write_err
 from ctl.system.wait import now

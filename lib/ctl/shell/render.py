@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ctl.model.outcome import Plan, Result, Status
+from ctl.model.printable import printable
 from ctl.model.supervisor import Supervisor
 from ctl.system.portrait import shortened
 
@@ -46,17 +47,10 @@ def diagnostic(
     return "\n".join([head + said, *(f"  {printable(detail)}" for detail in details)])
 
 
-def printable(text: str) -> str:
-    """`text` with its control characters escaped: an argv or a log line must not drive the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
-
-
 def result_lines(result: Result) -> list[str]:
     """What became of a target. Empty where it failed: then the diagnostics say it all."""
     if result.plan:
-        return _plan_lines(result, result.plan)
+        return list(map(printable, _plan_lines(result, result.plan)))
     if not result.ok:
         return []
     pid = f", pid {result.pid}" if result.pid is not None else ""
@@ -101,7 +95,7 @@ def status_line(status: Status, width: int) -> str:
         words.append("")
     if status.description:
         words.append(f"- {status.description}")
-    return "  ".join(word for word in words if word.strip()).rstrip()
+    return printable("  ".join(word for word in words if word.strip()).rstrip())
 
 
 def status_block(status: Status, target: str = "", state: str = "") -> list[str]:

@@ -12,6 +12,7 @@ import msgspec
 from ctl.model.command_line import ACTING
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Claim, Fault, Result, Status
+from ctl.model.printable import printable_json
 from ctl.model.service import Service
 from ctl.shell import render
 from ctl.shell.resolving import resolve
@@ -274,9 +275,9 @@ def _side_by_side(services: Sequence[Service], operation: many.Operation, host: 
 
 
 def as_json(value: msgspec.Struct) -> str:
-    """One line of JSON."""
+    """One line of JSON, which drives no terminal."""
     try:
-        return msgspec.json.encode(value).decode()
+        return printable_json(msgspec.json.encode(value).decode())
     except UnicodeEncodeError:  # a path or an argument that is no UTF-8: JSON can only hold it escaped
         import json
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 from ctl.model.outcome import Status
+from ctl.model.printable import printable
 from ctl.shell import paint
 from ctl.shell.paint import cut
-from ctl.shell.render import duration, printable
+from ctl.shell.render import duration
 
 _GAP = "  "
 _NARROWEST = 10  # cells, of a description; with less room there is none

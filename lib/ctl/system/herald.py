@@ -8,6 +8,7 @@ import socket
 from typing import Final
 
 from ctl.model.outcome import Result
+from ctl.model.printable import printable
 from ctl.system.environment import variable
 from ctl.system.wait import now
 
@@ -42,7 +43,7 @@ class Herald:
         self._send(f"{result.target}: {text}", _MARGIN)
 
     def _send(self, text: str, seconds: float) -> None:
-        status = "".join(char if char.isprintable() else " " for char in text)
+        status = printable(text).replace("\t", " ")
         message = f"EXTEND_TIMEOUT_USEC={math.ceil(seconds * 1e6)}\n" + (f"STATUS={status}\n" if status else "")
         with (
             contextlib.suppress(OSError),

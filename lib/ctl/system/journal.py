@@ -21,6 +21,7 @@ import msgspec
 from ctl.model.event import Event, Kind, kind_of
 from ctl.model.identity import Identity
 from ctl.model.outcome import Fault, Result
+from ctl.model.printable import printable_json
 from ctl.system.files.ours import Refused, require_ours
 from ctl.system.files.places import Place, enter
 from ctl.system.portrait import rfc3339
@@ -117,7 +118,7 @@ class Journal:
             self._on_trouble(f"the journal cannot be written: {why}", str(self.file), fix)
 
     def _append(self, event: Event) -> None:
-        line = msgspec.json.encode(event) + b"\n"
+        line = printable_json(msgspec.json.encode(event).decode()).encode() + b"\n"
         size = self._opened()
         if size + len(line) > self._rotated_at and size > 0 and self._rotate(len(line)):
             size = self._opened()

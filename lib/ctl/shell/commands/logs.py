@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctl.model.errors import Interrupted
-from ctl.shell.render import printable
+from ctl.model.printable import printable, printable_in_colour
 from ctl.shell.resolving import resolve
 from ctl.shell.session import Session, as_json, exit_code
 from ctl.shell.verb import verb
 from ctl.system.streams import is_terminal, told_of_hangup, write_now
+from ctl.system.terminal import has_colours
 from ctl.verbs.logs import Logs, Written, collected, text_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def logs(session: Session, targets: Targets, count: LineCount = 50, follow: Foll
 
     Also before their last restart, as far as that has been kept.
 
-    On a terminal control characters are escaped; elsewhere each byte comes as it was written. With --follow --json
+    On a terminal control characters are escaped, but for colours (NO_COLOR=1 escapes these, too); elsewhere each byte
+    comes as it was written. With --follow --json
     each line is a document on a line of its own.
 
     Exit codes:
@@ -76,14 +78,14 @@ class Lines:
         width = max(map(len, targets))
         self._prefixes = {target: f"{target:<{width}} | ".encode() if len(targets) > 1 else b"" for target in targets}
         self._as_json = session.as_json
-        self._escape = is_terminal(1)
+        self._escape = (printable_in_colour if has_colours(1) else printable) if is_terminal(1) else None
         self._midway: str | None = None  # whose line has not ended
 
     def bytes_of(self, written: Written) -> bytes:
         target, piece = written
         if self._as_json:
             return as_json(JsonLine(target, text_of(piece))).encode() + b"\n"
-        text = printable(text_of(piece)).encode() if self._escape else piece.text
+        text = piece.text if self._escape is None else self._escape(text_of(piece)).encode()
         begin = b"" if self._midway == target else self.end() + self._prefixes[target]
         self._midway = None if piece.ends else target
         return begin + text + (b"\n" if piece.ends else b"")
