@@ -17,6 +17,7 @@ from support import proc
 from support.freezer import frozen, requires_freezer
 from support.pace import TIME_FACTOR
 from support.sandbox import Json, Sandbox
+from support.strace import Call, calls
 from support.waiting import readable, wait_file, wait_gone, wait_line, wait_until
 
 QUICK = {"schedule": "TERM/0.2/KILL/5"}
@@ -467,3 +468,28 @@ def test_the_session_it_was_started_in_is_not_its_own(sandbox: Sandbox, name: st
     assert beside.out
     assert proc.alive(beside.pid)
     assert "got" not in "".join(beside.out.seen)
+
+
+# --------------------------------------------------------------------------------------------------- signals on time
+
+
+def looks(traced: list[Call]) -> int:
+    """How often the process table was listed."""
+    return sum(call.name == "openat" and '"/proc", ' in call.line for call in traced)
+
+
+def until_signal(traced: list[Call], signal_name: str) -> list[Call]:
+    """The calls before the first such signal."""
+    at = next(at for at, call in enumerate(traced) if call.name == "pidfd_send_signal" and signal_name in call.line)
+    return traced[:at]
+
+
+@pytest.mark.parametrize("mode", ["mixed", "process", "tree"])
+def test_the_main_process_is_signalled_after_one_look(sandbox: Sandbox, name: str, mode: str) -> None:
+    """Whoever forks on this host makes each look longer, and none must come between a step and its time."""
+    sandbox.service(name, "ignorer", stop={"schedule": "TERM/0.2/KILL/5", "kill_mode": mode})
+    start(sandbox, name)
+    traced = calls(sandbox, "stop", name)
+    before_term, before_kill = until_signal(traced, "SIGTERM"), until_signal(traced, "SIGKILL")
+    assert looks(before_term) == 1
+    assert looks(before_kill) == 1

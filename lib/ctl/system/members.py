@@ -55,6 +55,14 @@ class Members:
     def _oldest_first(self) -> list[Handle]:
         return sorted(self._known.values(), key=lambda handle: handle.stat.start_ticks)
 
+    def look(self) -> list[Handle]:
+        """The living members, but for those that were born during this one look."""
+        self._forget_ended()
+        if self._mains or self._known or self._run_ids:
+            self._note_sessions()
+            self._join_all(read_processes())
+        return self._oldest_first()
+
     def refresh(self, *, to_the_last: bool = False) -> list[Handle]:
         """The living members now. They include neither the main processes nor ctl and its ancestors.
 

@@ -29,7 +29,11 @@ class Ending:
         self._host = host
         self._mains = mains
         self._members = members
-        members.refresh()  # while the main process still shows who its children are, and before the clock runs
+        # While the main process still shows who its children are, and before the clock runs: and no more than one look,
+        # which others cannot make longer by forking.
+        looked = now()
+        members.look()
+        self._look_takes = now() - looked
         self._schedule = schedule
         self._began = now()
         self._grace_end = self._began + schedule.grace
@@ -74,22 +78,29 @@ class Ending:
         return _alive(self._mains)
 
     def _everyone(self) -> list[Seen]:
-        """Each step to every process of the service."""
+        """Each step to every process of the service; those that are known are told at its time, before any look."""
         everyone: list[Handle] = []
-        look = self._members.known  # just refreshed; from the second time on they are looked for again
         for index, (signal, end) in enumerate(self._schedule.timeline()):
-            then = self._schedule.after(index)
             told: set[Identity] = set()
-            while everyone := [*_alive(self._mains), *look()]:
-                look = self._look_again
-                self._send([handle for handle in everyone if handle.identity not in told], signal)
-                told |= {handle.identity for handle in everyone}
-                # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.
-                if self._all_refused(everyone) or not self._wait(everyone, self._began + end, signal, then):
+            everyone = self._tell_all([*_alive(self._mains), *self._members.known()], signal, told)
+            if index > 0 and everyone and now() + self._look_takes < self._began + end:
+                everyone = self._tell_all([*_alive(self._mains), *self._members.look()], signal, told)
+            # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.
+            while not self._all_refused(everyone):
+                if not self._wait(everyone, self._began + end, signal, self._schedule.after(index)):
+                    break
+                everyone = self._tell_all([*_alive(self._mains), *self._look_again()], signal, told)
+                if not everyone or now() >= self._began + end:
                     break
             if not everyone or self._all_refused(everyone):
                 break
         return _seen(_alive(everyone))
+
+    def _tell_all(self, handles: list[Handle], signal: str | None, told: set[Identity]) -> list[Handle]:
+        """Send it to those that have not been `told` yet. Returns all of them."""
+        self._send([handle for handle in handles if handle.identity not in told], signal)
+        told |= {handle.identity for handle in handles}
+        return handles
 
     def _survivors(self) -> list[Handle]:
         """TERM for those who outlive the main process, what is left of the grace, KILL. Returns those that are left."""
