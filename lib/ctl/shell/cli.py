@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from ctl.model.errors import CtlError
 from ctl.shell.session import interrupts
 from ctl.shell.verb import Verb, fail, find, name_in
 from ctl.system.environment import variable
@@ -13,21 +12,23 @@ from ctl.system.streams import flush_stdout, open_missing, write_err
 
 def main() -> int:
     """Run ctl on sys.argv. Returns the exit status."""
-    open_missing()
-    interrupts.install()
     arguments = sys.argv[1:]
-    if not arguments and (shell := variable("_CTL_COMPLETE")):
-        from ctl.shell.completion import complete
-
-        return _flushed(complete(shell))
     try:
+        open_missing()
+        interrupts.install()
+        if not arguments and (shell := variable("_CTL_COMPLETE")):
+            from ctl.shell.completion import complete
+
+            return _flushed(complete(shell))
         code = _call(arguments)
     except KeyboardInterrupt:
         code = 130
     except ImportError:  # who has launched ctl knows what fixes that
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours is one line too
-        code = _fault(error, arguments)
+        from ctl.system.failure import as_ctl_error
+
+        code = fail(as_ctl_error(error), arguments)
     return _flushed(code)
 
 
@@ -40,17 +41,6 @@ def _call(arguments: list[str]) -> int:
     from ctl.shell.parser import call
 
     return call(arguments)
-
-
-def _fault(error: Exception, arguments: list[str]) -> int:
-    import traceback
-
-    if variable("CTL_DEBUG"):
-        traceback.print_exception(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"a fault in ctl itself: {type(error).__name__}: {error}"
-    where = f"{frame.filename}:{frame.lineno}; CTL_DEBUG=1 shows the trace"
-    return fail(CtlError("internal", what, where=where), arguments)
 
 
 def _flushed(code: int) -> int:

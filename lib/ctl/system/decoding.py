@@ -14,7 +14,7 @@ _making = Lock()
 
 
 def decode(raw: bytes, kind: type[T]) -> T:
-    """`raw` as a `kind`. Raises msgspec.DecodeError, UnicodeDecodeError.
+    """`raw` as a `kind`. Raises msgspec.DecodeError, UnicodeDecodeError; that and no more, whatever is in the file.
 
     msgspec looks into a type when that is first decoded, and shows other threads what it has found so far: they would
     crash. So decoders are made one at a time.
@@ -23,5 +23,8 @@ def decode(raw: bytes, kind: type[T]) -> T:
     if decoder is None:
         with _making:
             decoder = _decoders.setdefault(kind, msgspec.json.Decoder(kind))
-    value: T = decoder.decode(raw)
+    try:
+        value: T = decoder.decode(raw)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
     return value

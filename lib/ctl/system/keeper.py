@@ -11,10 +11,12 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 
 from ctl.model.errors import CtlError
 from ctl.system import procfs
+from ctl.system.failure import failure
 from ctl.system.host import Host
 from ctl.system.table import own_program
 from ctl.system.wait import now
@@ -35,10 +37,10 @@ def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
     CtlError (failed) where it does not come up.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    heard, hear = os.pipe2(os.O_CLOEXEC)
-    with os.fdopen(tell, "wb"), os.fdopen(heard, "rb", buffering=0) as answer:
-        with os.fdopen(told, "rb"), os.fdopen(hear, "wb"):
+    with ExitStack() as opened:
+        try:
+            told, _tell = map(opened.enter_context, _pipe())
+            answer, hear = map(opened.enter_context, _pipe())
             process = subprocess.Popen(
                 [*own_program(), *arguments],
                 stdin=told,
@@ -47,15 +49,24 @@ def keeper(arguments: Sequence[str], host: Host) -> Iterator[None]:
                 env=environment,
                 start_new_session=True,
             )
+        except OSError as error:
+            raise failure(error, "cannot have it resumed later", where="--for") from None
+        told.close()
+        hear.close()
         process.returncode = 0  # it goes on without us: there is nothing to wait for
         said, until = b"", now() + _WITHIN
-        while not said.endswith(_READY) and host.pause([heard], until) and (part := answer.read(_CHUNK)):
+        while not said.endswith(_READY) and host.pause([answer.fileno()], until) and (part := answer.read(_CHUNK)):
             said += part
         if not said.endswith(_READY):
             what = "cannot have it resumed later: the ctl that was to do it does not come up"
             details = tuple(said.decode(errors="backslashreplace").splitlines()) or ("it says nothing",)
             raise CtlError("failed", what, where="--for", details=details)
         yield
+
+
+def _pipe() -> tuple[FileIO, FileIO]:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    return FileIO(reading), FileIO(writing, "wb")
 
 
 def is_kept(pause: str) -> bool:

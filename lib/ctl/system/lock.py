@@ -16,7 +16,7 @@ from ctl.system.interrupts import Patience
 from ctl.system.wait import now, readable
 
 _ABSENT = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
-
+_ASK_EVERY = 0.05  # seconds, where nobody tells
 
 Lock = AbstractContextManager[bool]
 
@@ -136,23 +136,44 @@ def _take_now(fd: int) -> bool:
 
 
 def _take_within(fd: int, deadline: float, patience: Patience) -> bool:
-    """flock(2) has no timeout: a thread waits in it and tells us through an eventfd, which poll(2) can wait for.
+    """flock(2) has no timeout: a thread waits in it and tells us through an eventfd, which poll(2) can wait for."""
+    try:
+        done = _told_when_taken(fd)
+    except (RuntimeError, OSError):  # there is no thread or no descriptor left
+        while not _take_now(fd):
+            if now() >= deadline:
+                return False
+            readable((), min(now() + _ASK_EVERY, deadline), patience)
+        return True
+    if not readable([done], deadline, patience):
+        return False
+    os.close(done)
+    return True
+
+
+def _told_when_taken(fd: int) -> int:
+    """Have a thread wait for the lock. Returns what becomes readable when it has that. Raises RuntimeError, OSError.
 
     A thread that is given up keeps its own copy of the descriptor. When it gets the lock after all, it closes that,
     and so releases the lock: by then the caller has closed the other copy.
     """
-    done, waiting = os.eventfd(0, os.EFD_CLOEXEC), os.dup(fd)
+    done = os.eventfd(0, os.EFD_CLOEXEC)
+    waiting = -1
 
     def wait() -> None:
         fcntl.flock(waiting, fcntl.LOCK_EX)
         os.close(waiting)
         os.eventfd_write(done, 1)
 
-    threading.Thread(target=wait, name="flock", daemon=True).start()
-    if not readable([done], deadline, patience):
-        return False
-    os.close(done)
-    return True
+    try:
+        waiting = os.dup(fd)
+        threading.Thread(target=wait, name="flock", daemon=True).start()
+    except (RuntimeError, OSError):
+        os.close(done)
+        if waiting >= 0:
+            os.close(waiting)
+        raise
+    return done
 
 
 def _sign(fd: int, purpose: str) -> None:

@@ -17,6 +17,8 @@ from ctl.system.failure import AS_ROOT
 from ctl.system.procfs import Gone, Stat
 
 _SIGNAL_ZERO: Final = 0
+_REFUSALS: Final = (errno.EPERM, errno.EACCES, errno.ENOSYS)  # what a filter answers with
+_LINUX_WITH_PIDFDS: Final = [5, 3]
 # A stopped process acts on neither of the other kinds until it is continued; KILL reaches it anyway.
 _NEEDS_NO_CONT: Final = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
 
@@ -94,12 +96,19 @@ class Handle:
             signal.pidfd_send_signal(self.fd, number)
         except ProcessLookupError:
             return False
-        except PermissionError:
-            is_root = os.geteuid() == 0
-            what = f"not allowed to signal pid {self.pid}, which belongs to another user"
-            what += "; ctl lacks CAP_KILL" if is_root else ""
-            raise CtlError("permission_denied", what, fix=None if is_root else AS_ROOT) from None
+        except OSError as error:
+            raise self._refused(error) from None
         return True
+
+    def _refused(self, error: OSError) -> CtlError:
+        if signals_are_filtered():
+            return _filtered("pidfd_send_signal(2)", error)
+        if not isinstance(error, PermissionError):
+            return CtlError("failed", f"cannot signal pid {self.pid}: {error.strerror}")
+        is_root = os.geteuid() == 0
+        what = f"not allowed to signal pid {self.pid}, which belongs to another user"
+        what += "; ctl lacks CAP_KILL" if is_root else ""
+        return CtlError("permission_denied", what, fix=None if is_root else AS_ROOT)
 
 
 def open_handle(pid: int) -> Handle | None:
@@ -141,25 +150,50 @@ def is_anothers(pid: int) -> bool:
 
 
 def _may_signal(fd: int) -> bool:
+    """Where a filter refuses all signals, it cannot be told, and yes is the answer that excludes nobody."""
     try:
         signal.pidfd_send_signal(fd, _SIGNAL_ZERO)
-    except PermissionError:
-        return False
     except ProcessLookupError:
         pass
+    except OSError:
+        return signals_are_filtered()
     return True
 
 
+@cache
+def signals_are_filtered() -> bool:
+    """Whether a seccomp(2) filter refuses what the kernel always allows: signal 0 to ourselves."""
+    try:
+        with os.fdopen(os.pidfd_open(os.getpid()), "rb") as own:
+            signal.pidfd_send_signal(own.fileno(), _SIGNAL_ZERO)
+    except OSError as error:
+        return error.errno in _REFUSALS
+    return False
+
+
+def _filtered(call: str, error: OSError) -> CtlError:
+    what = f"a seccomp filter refuses {call} ({error.strerror}), without which ctl signals nobody"
+    return CtlError("permission_denied", what, fix="allow it in the seccomp profile of the container or unit")
+
+
 def open_pidfd(pid: int) -> int | None:
-    """A pidfd, None where there is no such process. A thread's id is none either."""
+    """A pidfd, None where there is no such process. A thread's id is none either. Raises CtlError."""
     try:
         return os.pidfd_open(pid)
     except OSError as error:
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None
-        if error.errno == errno.ENOSYS:
-            raise CtlError("internal", "this kernel has no pidfd: Linux 5.3 or newer is needed") from None
-        raise
+        if error.errno in _REFUSALS:
+            raise refusal_of_pidfds(error) from None
+        raise CtlError("failed", f"cannot open a pidfd of pid {pid}: {error.strerror}") from None
+
+
+def refusal_of_pidfds(error: OSError) -> CtlError:
+    """Why pidfd_open(2) is refused for every process: the kernel is too old, or a filter forbids it."""
+    version = [int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdecimal()]
+    if error.errno == errno.ENOSYS and version < _LINUX_WITH_PIDFDS:
+        return CtlError("failed", "this kernel has no pidfd: Linux 5.3 or newer is needed")
+    return _filtered("pidfd_open(2)", error)
 
 
 def identity_of(fd: int, pid: int, stat: Stat) -> Identity:
@@ -215,7 +249,11 @@ def inodes_are_unique() -> bool:
     """Whether no two processes of this boot share a pidfd's inode.
 
     Since Linux 6.9 a pidfd is a file of pidfs, with an inode of its own; before, all share the anonymous one."""
-    pidfd, anonymous = os.pidfd_open(os.getpid()), os.eventfd(0)
+    try:
+        pidfd = os.pidfd_open(os.getpid())
+    except OSError:  # it is refused, and so is everything for which this would matter
+        return False
+    anonymous = os.eventfd(0)
     try:
         return os.fstat(pidfd).st_dev != os.fstat(anonymous).st_dev
     finally:

@@ -143,17 +143,29 @@ def _unless(given_up: int) -> Wait:
 
 
 class Attempt:
-    """A question under way, in a thread of its own: whatever hangs delays nobody."""
+    """A question under way, in a thread of its own: whatever hangs delays nobody.
+
+    Where no thread is to be had, it is asked here and now, and heeds no interrupt meanwhile.
+    """
 
     def __init__(self, question: Question, seconds: float) -> None:
         self.until = now() + seconds  # from then on there is nothing to wait for
         self.fd = os.eventfd(0, os.EFD_CLOEXEC)  # readable when there is an answer
         self._answer = Answer(UNKNOWN, f"no answer in {seconds:.3g} s")
-        self._given_up = os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            self._given_up = os.eventfd(0, os.EFD_CLOEXEC)
+        except OSError:
+            os.close(self.fd)
+            raise
         self._closing = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, args=(question, seconds), name="probe", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(question, seconds), name="probe", daemon=True)
+        self._thread: threading.Thread | None = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            self._thread = None
+            self._run(question, seconds)
 
     def close(self) -> Answer:
         """The answer; unknown where there is none yet, and then the question is given up.
@@ -161,12 +173,13 @@ class Attempt:
         A command is gone then; a thread that hangs in the resolver is left.
         """
         os.eventfd_write(self._given_up, 1)
-        with let_others():
-            self._thread.join(_CLEAN_UP_WITHIN)
+        if self._thread is not None:
+            with let_others():
+                self._thread.join(_CLEAN_UP_WITHIN)
         with self._closing:
             self._closed = True
             os.close(self.fd)
-            if not self._thread.is_alive():
+            if self._thread is None or not self._thread.is_alive():
                 os.close(self._given_up)
             return self._answer
 

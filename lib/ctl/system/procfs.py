@@ -29,7 +29,8 @@ _SD_PAM: Final = "(sd-pam)"
 DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
-_FORBIDDEN: Final = (errno.EACCES, errno.EPERM)
+# EIO: what its memory is mapped from cannot be read, as on a file system that answers no more.
+_FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class Gone(Exception):

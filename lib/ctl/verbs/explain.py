@@ -20,6 +20,7 @@ from ctl.model.pause import Pause
 from ctl.model.record import Record
 from ctl.model.service import Drain, Service
 from ctl.system import lock
+from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
@@ -27,7 +28,6 @@ from ctl.system.trust import user_name
 from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
 from ctl.verbs.locate import Located, bare_claims, by_record, locate, marks_survivors
-from ctl.verbs.many import as_ctl_error
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import state_before
 from ctl.verbs.supervision import Supervision

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Result
 from ctl.model.service import Service
+from ctl.system.failure import as_ctl_error
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,20 +41,49 @@ def act_on(services: Sequence[Service], operation: Operation, note: Callable[[Re
 
 
 def each(things: Sequence[T], function: Callable[[T], R], at_once: int = _LARGEST) -> list[R]:
-    """`function` of every thing, `at_once` side by side, in their order. A single one is done without a thread."""
+    """`function` of every thing, `at_once` side by side, in their order. A single one is done without a thread.
+
+    Where no more threads can be had, those that there are do it, and at the worst this one, one after the other.
+    """
     if len(things) <= 1 or at_once == 1:
         return [function(thing) for thing in things]
-    from concurrent.futures import ThreadPoolExecutor, wait
+    from concurrent.futures import Future, wait
 
-    from ctl.system.turns import in_turn, let_others
+    from ctl.system.turns import let_others
 
-    with let_others(), ThreadPoolExecutor(max_workers=min(len(things), at_once)) as threads:
-        # By turns, too: else each thread that is made would take the interpreter's lock from the one that computes.
-        futures = [in_turn(partial(threads.submit, in_turn, partial(function, thing))) for thing in things]
+    futures: list[Future[R]] = [Future() for _ in things]
+    left = deque(zip(futures, things, strict=True))
+    with let_others():
+        if _threads(left, function, at_once) == 0:
+            return [function(thing) for thing in things]
         # A signal may be taken by any thread, but only this one runs its handler, and only between two waits.
         while wait(futures, timeout=_HEEDS_SIGNALS_EVERY).not_done:
             pass
         return [future.result() for future in futures]
+
+
+def _threads(left: deque[tuple[Future[R], T]], function: Callable[[T], R], most: int) -> int:
+    """Start threads that do what is left. Returns how many there are."""
+    from threading import Thread
+
+    from ctl.system.turns import in_turn
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                future, thing = left.popleft()
+                try:
+                    future.set_result(in_turn(partial(function, thing)))
+                except BaseException as error:  # noqa: BLE001 - whoever waits for it is to get it
+                    future.set_exception(error)
+
+    started = 0
+    with suppress(RuntimeError):
+        while left and started < most:
+            # By turns, too: else each thread that is made would take the interpreter's lock from the one that computes.
+            in_turn(Thread(target=work, daemon=True).start)
+            started += 1
+    return started
 
 
 def failed(target: str, error: CtlError) -> Result:
@@ -56,13 +91,3 @@ def failed(target: str, error: CtlError) -> Result:
     result = Result(target=target, ok=False, changed=False, before="unknown", after="unknown", reason=error.reason)
     result.fail(error)
     return result
-
-
-def as_ctl_error(error: Exception) -> CtlError:
-    """What no one has foreseen, as what a person can act on."""
-    if isinstance(error, CtlError):
-        return error
-    if isinstance(error, OSError):
-        return CtlError("failed", f"{error.strerror or error}", where=error.filename)
-    what = f"a fault in ctl itself: {type(error).__name__}: {error}"
-    return CtlError("internal", what, where="CTL_DEBUG=1 shows the trace")

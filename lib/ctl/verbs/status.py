@@ -10,6 +10,7 @@ from ctl.model.outcome import Fault, State, Status
 from ctl.model.service import Service
 from ctl.model.verdict import NO, YES
 from ctl.system import lock
+from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, seen, started, vitals
@@ -17,7 +18,7 @@ from ctl.system.probe import probe_of
 from ctl.system.wait import wall_clock
 from ctl.verbs.asking import ask
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.many import as_ctl_error, each
+from ctl.verbs.many import each
 
 _PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
 

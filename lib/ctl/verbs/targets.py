@@ -12,9 +12,10 @@ from ctl.model.outcome import Result
 from ctl.model.service import Service
 from ctl.model.target import Target, parse_target
 from ctl.system import table
+from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.verbs.locate import locate
-from ctl.verbs.many import as_ctl_error, failed
+from ctl.verbs.many import failed
 
 
 class AtWork(msgspec.Struct, frozen=True, kw_only=True):
