@@ -15,11 +15,11 @@ from support.programs import public_python
 from support.reaper import Process
 from support.requires import requires_root
 from support.sandbox import NOBODY_UID, PLAIN_UID, Sandbox
-from support.waiting import wait_line, wait_until
+from support.waiting import wait_gone, wait_line, wait_until
 
-EXPONENTIAL = r"^(gate|gateway|way|[a-z ])+ --id 1$"
-CUBIC = r"gateway .*gateway .*--id 1$"
-PER_INSTANCE = "(worker *)+ --id {instance}$"
+EXPONENTIAL = r"^(gate|gateway|way|[a-z ])+ --id ID$"  # of ID each sandbox has its own
+CUBIC = r"gateway .*gateway .*--id ID$"
+PER_INSTANCE = "(worker *)+ --id ID --name {instance}$"
 WAITS = "import signal; signal.pause()"
 pytestmark = pytest.mark.root
 
@@ -31,25 +31,26 @@ def _root() -> None:
 
 def hostile(sandbox: Sandbox, *words: str) -> Process:
     """A process of nobody's with these arguments, also as its name."""
+    words = tuple(word.replace("ID", sandbox.reaper.mark) for word in words)
     return sandbox.reaper.start(words, executable=sandbox.programs.path("idle"), user=NOBODY_UID)
 
 
 def with_pattern(sandbox: Sandbox, pattern: str) -> None:
-    sandbox.service("web", "idle", match={"cmdline": pattern})
+    sandbox.service("web", "idle", match={"cmdline": pattern.replace("ID", sandbox.reaper.mark)})
 
 
-def searching() -> list[int]:
-    """The helpers that search for patterns."""
+def helpers_of(ctl: Process) -> list[int]:
+    """The processes that search for patterns for this ctl, or did."""
     found = []
     for pid in proc.pids():
         with contextlib.suppress(OSError):
-            found += [pid] if "regex_child.py" in " ".join(proc.argv(pid)) else []
+            found += [pid] if "regex_child.py" in " ".join(proc.argv(pid)) and proc.parent(pid) == ctl.pid else []
     return found
 
 
 @pytest.mark.parametrize("pattern", [EXPONENTIAL, CUBIC])
 def test_no_argv_keeps_ctl_from_its_answer(sandbox: Sandbox, pattern: str) -> None:
-    evil = hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    evil = hostile(sandbox, *["gateway " * 12_000] * 8, "--id IDx")
     with_pattern(sandbox, pattern)
     told = f"match.cmdline took longer than 1 s on pid {evil.pid}"
     status = sandbox.ctl("status", "web", "--json").expect(4).one
@@ -65,36 +66,38 @@ def test_no_argv_keeps_ctl_from_its_answer(sandbox: Sandbox, pattern: str) -> No
 
 
 def test_the_right_process_is_found_beside_it(sandbox: Sandbox) -> None:
-    hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
-    main = hostile(sandbox, "gateway gateway --id 1")
+    hostile(sandbox, *["gateway " * 12_000] * 8, "--id IDx")
+    main = hostile(sandbox, "gateway gateway --id ID")
     with_pattern(sandbox, EXPONENTIAL)
     assert sandbox.ctl("status", "web", "--json").expect(0).one["pid"] == main.pid
 
 
 def test_an_interrupt_is_heard_while_it_searches(sandbox: Sandbox) -> None:
-    hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    hostile(sandbox, *["gateway " * 12_000] * 8, "--id IDx")
     with_pattern(sandbox, EXPONENTIAL)
-    before = set(searching())
     stop = sandbox.ctl_popen("stop", "web")
-    wait_until(lambda: bool(set(searching()) - before), "a helper that searches")
+    wait_until(lambda: bool(helpers_of(stop)), "a helper that searches")
     stop.signal(signal.SIGINT)
     sandbox.collect(stop).expect(130)
 
 
 def test_a_helper_does_not_outlive_its_ctl_for_long(sandbox: Sandbox) -> None:
-    hostile(sandbox, *["gateway " * 12_000] * 8, "--id 1x")
+    hostile(sandbox, *["gateway " * 12_000] * 8, "--id IDx")
     with_pattern(sandbox, EXPONENTIAL)
-    before = set(searching())
     status = sandbox.ctl_popen("status", "web")
-    wait_until(lambda: bool(set(searching()) - before), "a helper that searches")
-    status.signal(signal.SIGKILL)
-    status.wait()
-    wait_until(lambda: not set(searching()) - before, "the end of the helper")
+    wait_until(lambda: bool(helpers_of(status)), "a helper that searches")
+    (helper,) = map(os.pidfd_open, helpers_of(status))
+    try:
+        status.signal(signal.SIGKILL)
+        wait_gone(helper)
+    finally:
+        os.close(helper)
 
 
 def test_instances_of_a_template_may_be_missed_and_that_is_told(sandbox: Sandbox) -> None:
-    sandbox.define("worker@", {"start": {"command": ["sleep", "9"]}, "match": {"cmdline": PER_INSTANCE}})
-    evil = hostile(sandbox, *["worker " * 12_000] * 8, "--id 1 x")
+    pattern = PER_INSTANCE.replace("ID", sandbox.reaper.mark)
+    sandbox.define("worker@", {"start": {"command": ["sleep", "9"]}, "match": {"cmdline": pattern}})
+    evil = hostile(sandbox, *["worker " * 12_000] * 8, "--id ID --name 1 x")
     result = sandbox.ctl("stop", "worker@").expect(152)
     assert f"match.cmdline took longer than 1 s on pid {evil.pid}" in result.stderr
     sandbox.ctl("stop", "--all", "--yes").expect(152)

@@ -78,6 +78,14 @@ def test_the_bound_holds(pattern: str, text: str, at_least: float) -> None:
     assert steps(pattern, text) >= at_least
 
 
+@pytest.mark.parametrize(("pattern", "length"), [("^a", 10_000), ("a.*b", 100), ("a.*a.*b", 15), ("(a+)+b", 0)])
+def test_short_texts_take_few_steps_whatever_they_hold(pattern: str, length: int) -> None:
+    shape = shape_of(re.compile(pattern))
+    within = shape.length_within(100_000)
+    assert within >= length
+    assert within == 0 or max(shape.steps("a" * within), shape.steps("ab" * (within // 2))) <= 100_000
+
+
 def test_an_attacker_moves_the_bound_with_his_text() -> None:
     pattern = r"org\.example\.Gateway .*--id 1$"
     assert steps(pattern, "org.example.Gateway " * 80_000) > FEW

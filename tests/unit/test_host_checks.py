@@ -28,6 +28,7 @@ SOUND = Premises(
         ({"kernel": "4.18.0-553.el8_10.x86_64", "unique_inodes": False}, [("kernel", ERROR)]),
         ({"kernel": "5.3.0", "unique_inodes": False}, [("kernel", NOTE)]),
         ({"kernel": "6.8.12+deb13-amd64", "unique_inodes": False}, [("kernel", NOTE)]),
+        ({"refused": CtlError("permission_denied", "a filter refuses it", fix="allow it")}, [("seccomp", ERROR)]),
         ({"identified": False}, [("boot-id", ERROR)]),
         ({"proc": {"hidepid": "off"}}, []),
         ({"proc": {"hidepid": "invisible"}}, [("hidepid", NOTE)]),

@@ -40,16 +40,26 @@ class Shape(NamedTuple):
 
     def steps(self, text: str) -> float:
         """How many steps a search of this text takes, at most."""
+        return self._steps(len(text), [_places(landmark, text) for landmark in self.landmarks])
+
+    def length_within(self, steps: float) -> int:
+        """Of what length texts take no more than so many steps whatever they hold; 0 where none are."""
+        length = 0
+        while self._steps(2 * length + 1, [2 * length + 2] * len(self.landmarks)) <= steps:
+            length = 2 * length + 1
+        return length
+
+    def _steps(self, length: int, places_of: Sequence[int]) -> float:
+        """For a text of that length, with each landmark at so many places."""
         if not self.is_bounded:
             return math.inf
-        length = len(text) + 1
-        first, *others = self.landmarks
-        places = 1.0 if self.anchored else float(_places(first, text))
+        first, *others = places_of
+        places = 1.0 if self.anchored else float(first)
         steps = 0.0
-        for landmark in others:
-            steps += places * length
-            places *= _places(landmark, text)
-        return length + (steps + places * (self.width + 1)) * self.ways
+        for found in others:
+            steps += places * (length + 1)
+            places *= found
+        return length + 1 + (steps + places * (self.width + 1)) * self.ways
 
 
 @lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from ctl.system.procfs import Gone, Stat
 
 _SIGNAL_ZERO: Final = 0
 _REFUSALS: Final = (errno.EPERM, errno.EACCES, errno.ENOSYS)  # what a filter answers with
+ALLOW: Final = "allow it in the seccomp profile of the container or unit"
 _LINUX_WITH_PIDFDS: Final = [5, 3]
 # A stopped process acts on neither of the other kinds until it is continued; KILL reaches it anyway.
 _NEEDS_NO_CONT: Final = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
@@ -101,8 +102,8 @@ class Handle:
         return True
 
     def _refused(self, error: OSError) -> CtlError:
-        if signals_are_filtered():
-            return _filtered("pidfd_send_signal(2)", error)
+        if (refused := refusal()) is not None:
+            return refused
         if not isinstance(error, PermissionError):
             return CtlError("failed", f"cannot signal pid {self.pid}: {error.strerror}")
         is_root = os.geteuid() == 0
@@ -156,24 +157,29 @@ def _may_signal(fd: int) -> bool:
     except ProcessLookupError:
         pass
     except OSError:
-        return signals_are_filtered()
+        return refusal() is not None
     return True
 
 
 @cache
-def signals_are_filtered() -> bool:
-    """Whether a seccomp(2) filter refuses what the kernel always allows: signal 0 to ourselves."""
+def refusal() -> CtlError | None:
+    """What is refused that the kernel always allows: a pidfd of ourselves, and signal 0 by it."""
+    call = "pidfd_open(2)"
     try:
         with os.fdopen(os.pidfd_open(os.getpid()), "rb") as own:
+            call = "pidfd_send_signal(2)"
             signal.pidfd_send_signal(own.fileno(), _SIGNAL_ZERO)
     except OSError as error:
-        return error.errno in _REFUSALS
-    return False
+        return _filtered(call, error) if error.errno in _REFUSALS else None
+    return None
 
 
 def _filtered(call: str, error: OSError) -> CtlError:
+    version = [int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdecimal()]
+    if error.errno == errno.ENOSYS and version < _LINUX_WITH_PIDFDS:
+        return CtlError("failed", "this kernel has no pidfd: Linux 5.3 or newer is needed")
     what = f"a seccomp filter refuses {call} ({error.strerror}), without which ctl signals nobody"
-    return CtlError("permission_denied", what, fix="allow it in the seccomp profile of the container or unit")
+    return CtlError("permission_denied", what, fix=ALLOW)
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -184,16 +190,8 @@ def open_pidfd(pid: int) -> int | None:
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None
         if error.errno in _REFUSALS:
-            raise refusal_of_pidfds(error) from None
+            raise _filtered("pidfd_open(2)", error) from None
         raise CtlError("failed", f"cannot open a pidfd of pid {pid}: {error.strerror}") from None
-
-
-def refusal_of_pidfds(error: OSError) -> CtlError:
-    """Why pidfd_open(2) is refused for every process: the kernel is too old, or a filter forbids it."""
-    version = [int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdecimal()]
-    if error.errno == errno.ENOSYS and version < _LINUX_WITH_PIDFDS:
-        return CtlError("failed", "this kernel has no pidfd: Linux 5.3 or newer is needed")
-    return _filtered("pidfd_open(2)", error)
 
 
 def identity_of(fd: int, pid: int, stat: Stat) -> Identity:

@@ -17,7 +17,7 @@ from ctl.model.unit import PROPERTIES, SYSTEM, Unit, unit_from
 from ctl.system import procfs, systemd, trust
 from ctl.system.cgroups import session_of, unit_of
 from ctl.system.environment import DEFAULT_PATH, variable
-from ctl.system.pidfd import boot_id, inodes_are_unique
+from ctl.system.pidfd import boot_id, inodes_are_unique, refusal
 from ctl.system.users import account_of
 from ctl.system.watch import Watch
 
@@ -38,6 +38,7 @@ class Premises(NamedTuple):
     descriptors: int  # the hard limit, -1 for none
     can_watch: bool  # whether an inotify instance is to be had
     identified: bool  # whether boot id and clock can be read
+    refused: CtlError | None = None  # what a filter keeps ctl from
 
 
 class Logins(NamedTuple):
@@ -98,6 +99,7 @@ def premises() -> Premises:
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         can_watch=_can_watch(),
         identified=_is_identified(),
+        refused=refusal(),
     )
 
 

@@ -111,11 +111,13 @@ def log_line(path: Path, pattern: Pattern[str], since: int, service: Account | N
     def look(seconds: float, given_up: int) -> Answer:
         nonlocal begun, answer
         until = now() + seconds
-        searcher = Searcher(pattern, "ready.log", _unless(given_up), Budget(min(seconds, BUDGET)))
+        budget = Budget()
+        searcher = Searcher(pattern, "ready.log", _unless(given_up), budget)
         try:
             with open(open_to_read(path, service), "rb") as log:
                 log.seek(begun)
                 while (line := log.readline(_LONGEST_LINE)) and now() < until:
+                    budget.left = min(BUDGET, until - now())  # one line does not take what the next one needs
                     try:
                         if searcher.search(line.decode(errors="replace").rstrip("\r\n")):
                             return Answer(YES)

@@ -13,11 +13,12 @@ from ctl.system.wait import Wait, now
 
 BUDGET: Final = 2.0  # seconds for all texts of one scan
 _LEAST: Final = 0.02  # seconds, for one text
+_TRIFLE: Final = 100_000  # steps
 _FEW: Final = 10_000_000  # steps; at most 0.1 s
 
 
 class Budget:
-    """The time that there is for all searches of one scan."""
+    """The time that there is for all searches of one scan, of those that take any."""
 
     def __init__(self, seconds: float = BUDGET) -> None:
         self.left = seconds
@@ -32,10 +33,17 @@ class Searcher:
         self._name = name
         self._wait = wait
         self._budget = budget
+        self._trifle = -1  # characters; a text that is no longer is not worth a look at the clock
         self._last: tuple[str, Found | None | Unsearched] | None = None
 
     def search(self, text: str) -> Found | None:
         """Its first match. Raises Unsearched where there is no time for that; and what the Wait raises."""
+        if self._trifle < 0:
+            from ctl.model.backtracking import shape_of
+
+            self._trifle = shape_of(self._pattern).length_within(_TRIFLE)
+        if len(text) <= self._trifle:
+            return self._pattern.search(text)
         if self._last is None or self._last[0] != text:  # who matches is judged twice, and explained
             self._last = text, self._answer(text)
         answer = self._last[1]
@@ -46,12 +54,13 @@ class Searcher:
     def _answer(self, text: str) -> Found | None | Unsearched:
         from ctl.model.backtracking import shape_of
 
+        steps = shape_of(self._pattern).steps(text)
         began = now()
         most = self._budget.left / 2  # of what is left, for the text that matters may be the next
         if most < _LEAST:
             return Unsearched(f"there was no time left to search for {self._name}")
         try:
-            if shape_of(self._pattern).steps(text) <= _FEW:
+            if steps <= _FEW:
                 return self._pattern.search(text)
             from ctl.system.regex_helpers import helpers
 

@@ -89,6 +89,18 @@ def in_turn(function: Callable[[], R]) -> R:
         _of_thread.turn = None
 
 
+def begin_in_turn(work: Callable[[], None]) -> bool:
+    """Have a thread of its own do `work`, begun in turn: a thread that is made takes the interpreter's lock.
+
+    Returns whether one is to be had.
+    """
+    try:
+        in_turn(threading.Thread(target=work, daemon=True).start)
+    except RuntimeError:
+        return False
+    return True
+
+
 @contextmanager
 def let_others(hurry: Hurry = Hurry.SOME, patience: float = 0.0) -> Iterator[None]:
     """Give the turn back for the block, in which this thread waits or the kernel works for it, and then take one.

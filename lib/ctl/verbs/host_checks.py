@@ -53,6 +53,9 @@ def _kernel(found: Premises) -> Iterator[Finding]:
     if version < _PIDFD:
         what = f"Linux {found.kernel} has no pidfd_open(2), without which ctl signals nobody"
         yield Finding(id="kernel", severity=ERROR, what=what, where="uname -r", fix="boot Linux 5.3 or newer")
+    elif found.refused is not None:
+        where = "/proc/self/status, Seccomp"
+        yield Finding(id="seccomp", severity=ERROR, what=found.refused.what, where=where, fix=found.refused.fix)
     elif not found.unique_inodes:
         what = (
             f"Linux {found.kernel} gives pidfds no inode of their own: a process that got a pid within the same "

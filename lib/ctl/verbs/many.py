@@ -64,9 +64,7 @@ def each(things: Sequence[T], function: Callable[[T], R], at_once: int = _LARGES
 
 def _threads(left: deque[tuple[Future[R], T]], function: Callable[[T], R], most: int) -> int:
     """Start threads that do what is left. Returns how many there are."""
-    from threading import Thread
-
-    from ctl.system.turns import in_turn
+    from ctl.system.turns import begin_in_turn, in_turn
 
     def work() -> None:
         with suppress(IndexError):
@@ -78,11 +76,8 @@ def _threads(left: deque[tuple[Future[R], T]], function: Callable[[T], R], most:
                     future.set_exception(error)
 
     started = 0
-    with suppress(RuntimeError):
-        while left and started < most:
-            # By turns, too: else each thread that is made would take the interpreter's lock from the one that computes.
-            in_turn(Thread(target=work, daemon=True).start)
-            started += 1
+    while left and started < most and begin_in_turn(work):
+        started += 1
     return started
 
 
