@@ -10,11 +10,11 @@ import msgspec
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Result, Signalled
 from ctl.model.service import Service
+from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.many import as_ctl_error
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import require_expected, state_before
 

@@ -13,6 +13,7 @@ from ctl.model.outcome import Plan, Result, Signalled, State
 from ctl.model.schedule import signal_name
 from ctl.model.service import Argv, Reload, Service
 from ctl.model.verdict import YES
+from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
@@ -20,7 +21,6 @@ from ctl.system.probe import command
 from ctl.system.wait import now
 from ctl.verbs.asking import ask, still_there
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.many import as_ctl_error
 from ctl.verbs.stop import require_expected, state_before
 from ctl.verbs.unit import is_elsewhere
 

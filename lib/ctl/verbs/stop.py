@@ -13,11 +13,11 @@ from ctl.model.outcome import Fault, Result, State
 from ctl.model.program import Program
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
+from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.many import as_ctl_error
 from ctl.verbs.unit import count_as_success, is_elsewhere, is_started_elsewhere
 
 if TYPE_CHECKING:
