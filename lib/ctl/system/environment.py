@@ -17,7 +17,10 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 @cache
 def given() -> dict[str, str]:
     """Every variable of it, decoded as os.environ decodes them."""
-    entries = procfs.read_environment(os.getpid()).split(b"\0")
+    try:
+        entries = procfs.read_environment(os.getpid()).split(b"\0")
+    except OSError:  # no descriptor or no memory for it
+        return dict(os.environ)
     return dict(os.fsdecode(entry).partition("=")[::2] for entry in entries if b"=" in entry)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Final
 
@@ -52,17 +53,15 @@ def _ansible() -> str | None:
     Ansible sets nothing in the environment of what it runs on a target. It executes AnsiballZ_MODULE.py there or, with
     pipelining, a bare interpreter through `sh -c`; sudo and su get BECOME-SUCCESS- in their arguments.
     """
-    for pid in procfs.parents(os.getpid()):
-        try:
+    with contextlib.suppress(Gone, OSError):  # no reason to refuse what the caller wants
+        for pid in procfs.parents(os.getpid()):
             argv = procfs.read_argv(pid) or []
-        except Gone:
-            break
-        for word in argv[:3]:
-            name = word.rpartition("/")[2]
-            if name.startswith("AnsiballZ_") and name.endswith(".py"):
-                return name.removeprefix("AnsiballZ_").removesuffix(".py")
-        if _is_ansible(argv):
-            return "unknown"
+            for word in argv[:3]:
+                name = word.rpartition("/")[2]
+                if name.startswith("AnsiballZ_") and name.endswith(".py"):
+                    return name.removeprefix("AnsiballZ_").removesuffix(".py")
+            if _is_ansible(argv):
+                return "unknown"
     return None
 
 
