@@ -31,7 +31,7 @@ from support.sandbox import Sandbox
 from support.strace import Call, calls, changes, since, was_killed
 from support.waiting import wait_file, wait_gone
 
-SAMPLE = 4  # of each kind of accident, for each verb and core, in every run of the suite
+SAMPLE = 3  # of each kind of accident, for each verb and core, in every run of the suite
 ENOUGH = pace.choose(5, 1000)  # failures of one worker
 MISSED = 3  # calls that one run makes and the next does not: a child may end before it is told to
 LIMIT = pace.choose(240.0, 6 * 3600.0)
