@@ -301,3 +301,17 @@ def test_links_of_the_user_to_where_it_may_go_are_followed(sandbox: Sandbox, hom
     define(sandbox, sandbox.log("web"), "pwd -P; exec sleep 600", start={"directory": str(home / "current")})
     sandbox.ctl("start", "web").expect(0)
     assert sandbox.ctl("logs", "web").expect(0).stdout == f"{home / 'releases'}\n"
+
+
+# -- the run directory
+
+
+@pytest.mark.parametrize("name", ["web.lock", ".web.lock", "web.json", "web.pid", "web.paused"])
+def test_a_fifo_in_the_run_directory_holds_nobody_up(sandbox: Sandbox, name: str) -> None:
+    """Of root's or of the plain user's own: ctl's own files are regular ones."""
+    define(sandbox, sandbox.log("web"))
+    os.mkfifo(sandbox.run_dir / name)
+    for verb in ("status", "explain", "start", "stop", "kill", "doctor"):
+        done = sandbox.ctl(verb, "web", timeout=20)
+        assert done.rc in {0, 1, 3, 4, 152}, done
+        assert "Traceback" not in done.stderr

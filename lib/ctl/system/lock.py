@@ -62,7 +62,7 @@ def purpose_held(path: Path) -> str | None:
     Looks into /proc/locks (proc_locks(5)) rather than trying the lock, which would get in the way of the others.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -78,7 +78,7 @@ def holder(path: Path) -> tuple[str | None, int] | None:
     The verb is None where this user may not read the file.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except PermissionError:
         with suppress(OSError):
             pid = _holding_pid(path.lstat())
@@ -119,7 +119,7 @@ def _open(path: Path) -> int | None:
         return os.open(path, flags, 0o600)
     except OSError as error:
         if error.errno == errno.EROFS and path.exists():
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         if error.errno in _ABSENT:
             return None
         if isinstance(error, PermissionError):

@@ -17,6 +17,7 @@ from ctl.model.unit import PROPERTIES, SYSTEM, Unit, unit_from
 from ctl.system import procfs, systemd, trust
 from ctl.system.cgroups import session_of, unit_of
 from ctl.system.environment import DEFAULT_PATH, variable
+from ctl.system.files.places import read_bounded
 from ctl.system.pidfd import boot_id, inodes_are_unique, refusal
 from ctl.system.users import account_of
 from ctl.system.watch import Watch
@@ -271,8 +272,7 @@ def _files(directory: str) -> list[Path]:
 
 def _mentions(file: Path, word: str) -> bool:
     try:
-        with file.open("rb") as opened:
-            return word.encode() in opened.read(_LARGEST_UNIT_FILE)
+        return word.encode() in read_bounded(file, _LARGEST_UNIT_FILE)
     except OSError:
         return False
 
