@@ -57,7 +57,7 @@ def bad(request: pytest.FixtureRequest, sandbox: Sandbox) -> tuple[Path, str]:
     return path, why
 
 
-@pytest.mark.parametrize("verb", ["start", "status", "stop", "logs", "explain"])
+@pytest.mark.parametrize("verb", ["start", "status", "stop", "explain"])
 def test_each_verb_refuses_it_in_one_line(sandbox: Sandbox, bad: tuple[Path, str], verb: str) -> None:
     path, why = bad
     refused = sandbox.ctl(verb, "bad", timeout=20)
@@ -96,7 +96,7 @@ def test_links_to_a_regular_file_are_followed(sandbox: Sandbox) -> None:
     sandbox.ctl("check", "web").expect(0)
 
 
-@pytest.mark.parametrize("depth", [50, 100, 150, 200, 250, 300, 400, 600, 900])
+@pytest.mark.parametrize("depth", [50, 150, 250, 400, 900])
 def test_however_deep_it_is_nested_it_is_one_line(sandbox: Sandbox, depth: int) -> None:
     """Where tomllib still reads it, what comes after must."""
     for begin, opening, end in (("start.command = ", "[", "]"), ("match = ", "{a = ", "}")):

@@ -15,10 +15,11 @@ from ctl.system.files.acting import acting_as
 from ctl.system.files.places import enter
 from ctl.system.logfile import open_log, tail
 from ctl.system.pid_files import remove_pid_file
+from support.full_dir import read_only
 from support.programs import Programs
 from support.reaper import Reaper
 from support.requires import requires_root
-from support.sandbox import NOBODY_UID
+from support.sandbox import NOBODY_UID, Sandbox
 
 NOBODY = Account(NOBODY_UID, NOBODY_UID, (NOBODY_UID,), "nobody", "/", "/bin/sh")
 
@@ -149,3 +150,57 @@ def test_no_descriptor_is_left_open(public_dir: Path) -> None:
         with contextlib.suppress(OSError):
             enter(path).__exit__()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# -- a log that is no file
+
+
+@pytest.mark.parametrize(("log", "told"), [("/dev/stdout", "out"), ("/proc/self/fd/2", "err"), ("/dev/null", "")])
+def test_a_service_may_write_to_what_ctl_writes_to(sandbox: Sandbox, log: str, told: str) -> None:
+    script = "echo hello; exec sleep 600 >/dev/null 2>&1"
+    start = {"command": ["/bin/sh", "-c", script], "log": log, "user": "nobody"}
+    sandbox.define("web", {"start": start, "ready": {"settle": 0.2}, "stop": {"schedule": "KILL/5"}})
+    sandbox.define("other", {"start": start, "ready": {"settle": 0.2}})
+    sandbox.ctl("check").expect(0)
+    for verb in ("start", "restart"):
+        done = sandbox.ctl(verb, "web").expect(0)
+        assert ("hello\n" in done.stdout, "hello\n" in done.stderr) == (told == "out", told == "err")
+    unread = f"ctl: web: its log is not kept: what is written there cannot be read again ({log})\n"
+    assert sandbox.ctl("logs", "web").expect(1).stderr == unread
+
+
+def test_what_is_not_kept_tells_no_readiness(sandbox: Sandbox) -> None:
+    sandbox.service("web", "polite", start={"log": "/dev/null"})
+    for verb in ("start", "restart"):
+        failed = sandbox.ctl(verb, "web").expect(6)
+        assert "what is written to /dev/null cannot be read, as ready.log needs it" in failed.stderr
+    assert sandbox.running("web") == []
+
+
+# -- what start needs of the log, before anything is stopped
+
+
+@pytest.mark.parametrize("kind", ["a directory", "a link", "read-only", "another's", "a file above it"])
+def test_restart_looks_at_the_log_before_it_stops(sandbox: Sandbox, kind: str) -> None:
+    sandbox.service("web", "polite")
+    pid = sandbox.ctl("start", "web", "--json").expect(0).one["pid"]
+    log = sandbox.log("web")
+    with contextlib.ExitStack() as spoiled:
+        if kind == "a directory":
+            log.unlink()
+            log.mkdir()
+        elif kind == "a link":
+            log.unlink()
+            log.symlink_to("nothing")
+        elif kind == "read-only":
+            spoiled.enter_context(read_only(sandbox.log_dir))
+        elif kind == "another's":
+            os.chown(log, NOBODY_UID, NOBODY_UID)
+        else:
+            (sandbox.root / "file").touch()
+            sandbox.service("web", "polite", start={"log": str(sandbox.root / "file" / "web.log")})
+        for arguments in (("restart",), ("restart", "--dry-run"), ("start", "--dry-run")):
+            failed = sandbox.ctl(arguments[0], "web", *arguments[1:])
+            if arguments[0] == "restart":
+                assert "log" in failed.expect(1).stderr
+            assert sandbox.running("web") == [pid]
