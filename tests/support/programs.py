@@ -42,7 +42,7 @@ class Programs:
     def _compiled(self, name: str) -> Path:
         binary = self.build_dir / name
         if not binary.exists():
-            partial = self.build_dir / f"{name}.{os.getpid()}"
+            partial = self.build_dir / f"{name}.{os.urandom(8).hex()}"  # a pid may be that of another namespace
             import sh  # not needed, nor perhaps installed, where bats asks for a script
 
             sh.cc("-O2", "-o", partial, SOURCES / f"{name}.c")
