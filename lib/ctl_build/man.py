@@ -40,7 +40,7 @@ _ENVIRONMENT: Final = (
     ("CTL_DEBUG", "With a fault in ctl itself, its trace."),
     ("CTL_TARGET, CTL_RUN_ID", "What ctl gives to each service that it starts, by which its processes are recognised."),
 )
-_SEE_ALSO: Final = "systemctl(1), kill(1), pgrep(1), start-stop-daemon(8), signal(7), pidfd_open(2)"
+_SEE_ALSO: Final = "ctl-security(7), systemctl(1), kill(1), pgrep(1), start-stop-daemon(8), signal(7), pidfd_open(2)"
 
 
 def man_page(version: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -83,12 +84,18 @@ def test_a_page_is_read_from_a_docstring() -> None:
     assert page.example_lines() == ["ctl do web", "ctl do -n web  # in words"]
 
 
-def test_groff_takes_the_man_page_without_a_warning() -> None:
+@pytest.mark.parametrize("page", sorted((ROOT / "conf/man").iterdir()), ids=lambda page: page.name)
+def test_groff_takes_each_man_page_without_a_warning(page: Path) -> None:
+    requires("groff")
+    done = subprocess.run(["groff", "-ww", "-man", "-Tutf8", page], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_what_is_copied_from_the_man_page_can_be_typed() -> None:
     requires("groff")
     done = subprocess.run(
         ["groff", "-ww", "-man", "-Tutf8", ROOT / "conf/man/ctl.1"], capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""
     shown = re.sub("\x1b\\[[0-9;]*m", "", done.stdout)
     assert "ctl stop --schedule QUIT/10/TERM/10/KILL/5 gateway\n" in shown, "what is copied from it can be typed"
     assert 'eval "$(ctl completion bash)"' in shown
@@ -98,3 +105,10 @@ def test_man_db_finds_its_name() -> None:
     requires("lexgrog")
     done = subprocess.run(["lexgrog", ROOT / "conf/man/ctl.1"], capture_output=True, text=True, check=True)
     assert ': "ctl - start, stop and kill services' in done.stdout
+
+
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    page = (ROOT / "conf/man/ctl-security.7").read_text(encoding="utf-8")
+    named = set(re.findall(r"[a-z]+/test_[a-z_]+\.py", page))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
