@@ -150,3 +150,27 @@ def test_only_a_regular_file_is_read(log: Path, followed: Followed, kind: str) -
         followed.begin(10)
     assert read(followed) == ""
     assert followed.problem is not None
+
+
+def test_a_reading_ends_where_the_file_ended_when_it_began(log: Path, followed: Followed) -> None:
+    """A service that writes more quickly than ctl reads must not keep it there."""
+    write(log, "a\nb\n")
+    came = []
+    for piece in followed.read():
+        came.append(piece.text)
+        write(log, "c\n")
+        assert len(came) <= 2
+    assert came == [b"a", b"b"]
+    assert read(followed) == "c c"
+
+
+def test_a_file_of_any_size_is_not_searched_to_its_beginning_for_lines(log: Path) -> None:
+    """Whoever writes a log may make it as large as it likes, with nothing in it."""
+    write(log, "first\n")
+    os.truncate(log, 1 << 42)
+    write(log, "\nlast\n")
+    with Followed(log, keep=0) as followed:
+        followed.begin(3)
+        pieces = list(followed.read())
+    assert [piece.text for piece in pieces if piece.ends][-1] == b"last"
+    assert b"first" not in [piece.text for piece in pieces]

@@ -16,6 +16,7 @@ from ctl.system.logfile import is_sink
 from ctl.system.watch import Watch
 
 _BLOCK: Final = 1 << 16  # bytes that are read, and held of a line that has not ended, at most
+_FARTHEST: Final = 64 * 2**20  # bytes from the end in which the last lines are looked for
 _MOST_ROTATED: Final = 1000
 _MOST_OPEN: Final = 6
 
@@ -223,7 +224,10 @@ class _File:
         return found
 
     def _find_tail(self, lines: int) -> tuple[int, int]:
-        """Where they begin, and how many there are: blocks are read from the end, however large the file is."""
+        """Where they begin, and how many there are: blocks are read from the end, however large the file is.
+
+        No more than so many, for a file may claim any size, and have no line in all of it.
+        """
         fd = self._stream.fileno()
         offset = self._size
         ended = offset == 0 or os.pread(fd, 1, offset - 1) == b"\n"
@@ -231,8 +235,9 @@ class _File:
             return offset, 0
         wanted = lines + 1 if ended else lines  # newlines, from the end
         newlines = 0
-        while offset > 0:
-            start = max(0, offset - _BLOCK)
+        farthest = max(0, offset - _FARTHEST)
+        while offset > farthest:
+            start = max(farthest, offset - _BLOCK)
             block = os.pread(fd, offset - start, start)
             here = block.count(b"\n")
             if newlines + here >= wanted:
@@ -242,14 +247,18 @@ class _File:
                 return start + end + 1, lines
             newlines += here
             offset = start
-        return 0, newlines if ended else newlines + 1
+        return farthest, newlines if ended else newlines + 1
 
     def read(self) -> Iterator[Piece]:
+        """As far as it goes now: who writes more quickly than we read must not keep us here."""
         with suppress(OSError):
-            if os.fstat(self._stream.fileno()).st_size < self._stream.tell():  # truncated
+            size, begun = os.fstat(self._stream.fileno()).st_size, self._stream.tell()
+            if size < begun:  # truncated
                 yield from self.rest()
-                self._stream.seek(0)
-            while part := self._stream.readline(_BLOCK - len(self._held)):
+                begun = self._stream.seek(0)
+            left = size - begun
+            while left > 0 and (part := self._stream.readline(min(_BLOCK - len(self._held), left))):
+                left -= len(part)
                 self._held += part
                 if self._held.endswith(b"\n"):
                     yield Piece(self._held[:-1], ends=True)

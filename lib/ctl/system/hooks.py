@@ -21,6 +21,7 @@ from ctl.system.wait import now
 _MARK: Final = "CTL_HOOK_ID"
 _CHUNK: Final = 65536  # bytes, as many as a pipe holds, pipe(7)
 _OUTPUT_KEPT: Final = 4096  # bytes of its end; it may print megabytes
+_KILLED_WITHIN: Final = 5.0  # seconds for all of it
 _CLEAN_UP_WITHIN: Final = 1.0  # seconds for what was killed to be gone
 
 
@@ -109,7 +110,8 @@ def _kill_hook(hook_id: str, since_ticks: int) -> None:
     """Kill what carries this id, wherever it went, and what that has started meanwhile."""
     members = Members([], [hook_id], since_ticks, _MARK)
     try:
-        while left := members.refresh():
+        until = now() + _KILLED_WITHIN  # it may fork as quickly as it is killed
+        while (left := members.refresh()) and now() < until:
             for member in left:
                 member.send("KILL")
             if not all(_ends_soon(member.fd) for member in left):

@@ -21,6 +21,7 @@ _IN_ONLYDIR: Final = 0x01000000
 _CHANGES: Final = _IN_MODIFY | _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 _EVENT: Final = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
 _ROOM: Final = 1 << 16  # bytes
+_AT_ONCE: Final = 16  # readings
 
 
 class Watch:
@@ -37,10 +38,15 @@ class Watch:
         self._directories[checked(found)] = directory
 
     def changed(self) -> set[Path] | None:
-        """The files that have changed since the last call; None where there were too many to tell them."""
+        """The files that have changed since the last call; None where there were too many to tell them.
+
+        They may come as quickly as they are read: what is left for the next call keeps `fd` readable.
+        """
         paths: set[Path] = set()
         lost = False
-        while content := self._read():
+        for _ in range(_AT_ONCE):
+            if not (content := self._read()):
+                break
             while content:
                 wd, mask, _, length = _EVENT.unpack_from(content)
                 name = content[_EVENT.size : _EVENT.size + length].rstrip(b"\0")

@@ -192,7 +192,7 @@ class _Announcements:
             return True
         while self._watch.fd in (ready := self._host.pause((self._watch.fd, *fds), until)):
             changed = self._watch.changed()
-            if changed is None or changed & self._files or len(ready) > 1:
+            if changed is None or changed & self._files or len(ready) > 1 or now() >= until:
                 return True
         return bool(ready)
 
