@@ -45,6 +45,8 @@ class Stage:
             sandbox.ctl("pause", "web").expect(0)
         elif held == {True}:
             sandbox.ctl("resume", "web").expect(0)
+        if acting.before != "stopped":  # a process that is still being executed shows no environment yet
+            wait_until(self.is_recorded, "it runs, and is recorded")
         if acting.kind == "tree":
             wait_until(lambda: len(self.living()) == 3, "the tree stands")
         self._reap()
