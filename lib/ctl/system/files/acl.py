@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
 from typing import Final, Literal
 
 Kind = Literal["access", "default"]  # who may do what now; what is given to whatever is made in a directory
 
-# linux/posix_acl_xattr.h: a version, then a tag, permissions and an id for each entry.
+# linux/posix_acl_xattr.h, little-endian: a version in 4 bytes; for each entry a tag and permissions in 2, an id in 4.
 _VERSION: Final = 2
-_HEADER: Final = struct.Struct("<I")
-_ENTRY: Final = struct.Struct("<HHI")
+_HEADER: Final = 4
+_ENTRY: Final = 8
 _USER, _GROUP, _MASK, _OTHER = 0x02, 0x08, 0x10, 0x20
 _WRITE: Final = 2
 
@@ -26,10 +25,10 @@ def writer_of(path: str, kind: Kind, trusted: frozenset[int] = frozenset({0})) -
         raw = os.getxattr(path, f"system.posix_acl_{kind}")
     except OSError:  # ENODATA: none; ENOTSUP: the file system has none
         return None
-    if len(raw) < _HEADER.size or _HEADER.unpack_from(raw)[0] != _VERSION:
-        return "?"
-    entries = list(_ENTRY.iter_unpack(raw[_HEADER.size : len(raw) - (len(raw) - _HEADER.size) % _ENTRY.size]))
-    return next(_writers(entries, trusted), None)
+    if _number(raw[:_HEADER]) != _VERSION:
+        return "somebody"
+    entries = [raw[start : start + _ENTRY] for start in range(_HEADER, len(raw), _ENTRY)]
+    return next(_writers([(_number(one[:2]), _number(one[2:4]), _number(one[4:])) for one in entries], trusted), None)
 
 
 def _writers(entries: list[tuple[int, int, int]], trusted: frozenset[int]) -> Iterator[str]:
@@ -42,3 +41,7 @@ def _writers(entries: list[tuple[int, int, int]], trusted: frozenset[int]) -> It
                 yield f"u:{number}"
             elif tag == _GROUP and number != 0:
                 yield f"g:{number}"
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, "little")

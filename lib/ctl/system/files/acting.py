@@ -8,22 +8,18 @@ with a file user other than root the capabilities that override permissions are 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Final
 
 from ctl.model.program import Account
-from ctl.system.libc import checked, libc
 
 _SETGROUPS: Final = {"x86_64": 116, "aarch64": 159}  # asm/unistd.h
 _GET_DUMPABLE, _SET_DUMPABLE, _GET_SECUREBITS = 3, 4, 27  # prctl(2)
 _NO_SETUID_FIXUP: Final = 1 << 2  # linux/securebits.h
-_NOBODY: Final = ctypes.c_uint(2**32 - 1)  # (uid_t) -1: changes nothing, and returns what is
 
 
 @contextmanager
@@ -35,13 +31,15 @@ def acting_as(account: Account | None) -> Iterator[None]:
     if account is None or account.uid == 0:
         yield
         return
+    from ctl.system.libc import libc  # ctypes takes 5 ms to import, and most calls of ctl act as nobody else
+
     _require_real_change()
     own_groups, dumpable = os.getgroups(), libc().prctl(_GET_DUMPABLE, 0, 0, 0, 0)
     try:
         _become(account.uid, account.gid, account.groups)
         yield
     finally:
-        libc().setfsuid(ctypes.c_uint(os.geteuid()))  # first: the capability to change groups was never lost
+        _set("setfsuid", os.geteuid())  # first: root's rights are back, whatever comes
         _become(os.geteuid(), os.getegid(), own_groups)
         # Each change has the kernel hide the process from others as if it were setuid, proc(5). In a container without
         # CAP_SYS_PTRACE that would include every other ctl of root's.
@@ -49,22 +47,42 @@ def acting_as(account: Account | None) -> Iterator[None]:
 
 
 def _become(uid: int, gid: int, groups: Sequence[int]) -> None:
+    import ctypes
+
+    from ctl.system.libc import checked, libc
+
     checked(libc().syscall(_number_of_setgroups(), len(groups), (ctypes.c_uint * len(groups))(*groups)))
-    libc().setfsgid(ctypes.c_uint(gid))
-    libc().setfsuid(ctypes.c_uint(uid))
-    # They return the previous id, and no error.
-    if (libc().setfsuid(_NOBODY) & 0xFFFFFFFF, libc().setfsgid(_NOBODY) & 0xFFFFFFFF) != (uid, gid):
-        raise PermissionError(errno.EPERM, f"root may not act as user {uid} here")
+    _set("setfsgid", gid)
+    _set("setfsuid", uid)
+
+
+def _set(call: str, number: int) -> None:
+    """setfsuid(2) and setfsgid(2) return what was before, and no error: it is asked for by an id that changes nothing.
+
+    Raises PermissionError.
+    """
+    import ctypes
+
+    from ctl.system.libc import libc
+
+    change = getattr(libc(), call)
+    change(ctypes.c_uint(number))
+    if change(ctypes.c_uint(2**32 - 1)) & 0xFFFFFFFF != number:
+        raise PermissionError(errno.EPERM, f"root may not act as another user here: {call}({number}) does nothing")
 
 
 @cache
 def _require_real_change() -> None:
+    from ctl.system.libc import libc
+
     if libc().prctl(_GET_SECUREBITS, 0, 0, 0, 0) & _NO_SETUID_FIXUP:
         raise PermissionError(errno.EPERM, "root keeps its capabilities here, whatever user it acts as (securebits)")
 
 
 @cache
 def _number_of_setgroups() -> int:
+    import platform
+
     try:
         return _SETGROUPS[platform.machine()]
     except KeyError:

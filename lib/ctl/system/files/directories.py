@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from typing import Final
 
 from ctl.model.program import Account
 from ctl.system.files.acting import acting_as
-from ctl.system.libc import checked, libc
 
 _OPENAT2: Final = 437  # asm/unistd.h, the same for all architectures
 _RESOLVE_NO_MAGICLINKS: Final = 2  # linux/openat2.h
@@ -35,6 +33,10 @@ def open_directory(path: str, account: Account | None) -> int:
 
 
 def _open_without_magic_links(path: str) -> int:
+    import ctypes
+
+    from ctl.system.libc import checked, libc
+
     how = (ctypes.c_uint64 * 3)(_FLAGS, 0, _RESOLVE_NO_MAGICLINKS)  # struct open_how
     try:
         return checked(libc().syscall(_OPENAT2, _AT_FDCWD, os.fsencode(path), how, ctypes.sizeof(how)))
