@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from support import pace
 from support.sandbox import ROOT
 from support.strace import Call
 
@@ -39,14 +38,13 @@ ERRORS = {name: errors for *names, errors in (
 ) for name in names}  # fmt: skip
 # What the interpreter does for itself: to import, and of its own code.
 _IMPORT = re.compile(rf"{re.escape(str(ROOT))}/(lib|\.venv)|/lib/python|\.pyc?\b|site-packages|\.so\b")
-_LATER = re.compile(r"^pipe2")  # with --soak alone, until it is no fault in ctl any more
 _EFFECTS = {"pidfd_send_signal", "vfork", "rename", "unlink", "flock", "mkdir"}
 _FILE = re.compile(r"^\w+\(\d+<(/[^>]*)>")
 
 
 def errors_of(call: Call) -> Sequence[str]:
     """EINTR only where Python calls again by itself (PEP 475), which it does not where it opens a directory."""
-    if _IMPORT.search(call.line) or (not pace.SOAK and _LATER.search(call.line)):
+    if _IMPORT.search(call.line):
         return ()
     errors = list(ERRORS.get(call.name, ()))
     if call.name in {"write", "pwrite64"} and not _FILE.match(call.line):

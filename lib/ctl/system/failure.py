@@ -7,6 +7,7 @@ from typing import Final
 
 from ctl.model.errors import CtlError, Reason
 from ctl.system.environment import variable
+from ctl.system.procfs import Forbidden
 from ctl.system.streams import write_err
 
 AS_ROOT: Final = "try again as root"
@@ -31,7 +32,12 @@ def as_ctl_error(error: Exception) -> CtlError:
     if variable("CTL_DEBUG"):
         write_err("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, OSError):
-        return failure(error, "the kernel refuses it", where=error.filename and os.fsdecode(error.filename))
+        path = error.filename  # of a call that was given a descriptor, it is a number
+        return failure(
+            error, "the kernel refuses it", where=os.fsdecode(path) if isinstance(path, str | bytes) else None
+        )
+    if isinstance(error, Forbidden):
+        return CtlError("failed", "the kernel refuses to tell what this process is", where=f"/proc/{error}")
     if isinstance(error, MemoryError):
         return CtlError("failed", "there is no memory left")
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
