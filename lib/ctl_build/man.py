@@ -38,7 +38,12 @@ _ENVIRONMENT: Final = (
     ("MAINPID", "Within a systemd unit: which process systemd takes for the service. It has to prove to be it."),
     ("NO_COLOR", "No colours."),
     ("CTL_DEBUG", "With a fault in ctl itself, its trace."),
-    ("CTL_TARGET, CTL_RUN_ID", "What ctl gives to each service that it starts, by which its processes are recognised."),
+    (
+        "CTL_TARGET, CTL_RUN_DIR",
+        "What ctl gives to each service that it starts, by which it finds it without a record.",
+    ),
+    ("CTL_RUN_ID", "The public id of the run, which the record holds as well."),
+    ("CTL_TOKEN", "What tells the processes of the run from others: who can read it can make such a process."),
 )
 _SEE_ALSO: Final = "ctl-security(7), systemctl(1), kill(1), pgrep(1), start-stop-daemon(8), signal(7), pidfd_open(2)"
 

@@ -133,7 +133,7 @@ TOML
   start web
   run ctl explain web
   assert_success
-  assert_equal "$(section members | grep -c "^  pid .* child of pid $pid, session of pid $pid, carries the run id$")" 2
+  assert_equal "$(section members | grep -c "^  pid .* child of pid $pid, session of pid $pid, carries the run's token$")" 2
   assert_line --partial "would send KILL to pid $pid, "
 }
 

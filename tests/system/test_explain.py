@@ -179,7 +179,9 @@ def test_survivors_that_carry_the_mark_are_members(sandbox: Sandbox) -> None:
     said = explained(sandbox)
     assert said["answer"].endswith("; 1 of its processes is left")
     assert grounds(said)[survivor] == "survivor"
-    assert [(member["pid"], member["known_by"]) for member in said["members"]] == [(survivor, ["carries the run id"])]
+    assert [(member["pid"], member["known_by"]) for member in said["members"]] == [
+        (survivor, ["carries the run's token"])
+    ]
     assert [process["pid"] for process in said["plans"]["stop"]["processes"]] == [survivor]
 
 

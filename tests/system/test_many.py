@@ -94,7 +94,7 @@ def test_the_shortlist_leaves_out_nobody_who_matches(sandbox: Sandbox, reaper: R
     cmdline = re.compile(pattern)
     rules = Rules(cmdline=cmdline, literals=necessary_literals(cmdline))
     # Of what other tests run, somebody may have come or gone between the two.
-    assert ours & _pids(table.scan(rules, Shortlist().candidates(rules))) == ours & _pids(table.scan(rules))
+    assert ours & _pids(table.scan(rules, Shortlist().candidates)) == ours & _pids(table.scan(rules))
 
 
 def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reaper: Reaper) -> None:
@@ -108,7 +108,7 @@ def test_the_shortlist_finds_by_marker_and_by_main_class(sandbox: Sandbox, reape
     main = reaper.start([str(java), "-cp", "x.jar", "org.example.Main"])
     reaper.start([str(java), "-cp", "org.example.Main", "org.example.Other"])
     for rules, process in ((Rules(marker=marker), marked), (Rules(java_main="org.example.Main"), main)):
-        assert _pids(table.scan(rules, Shortlist().candidates(rules))) == {process.pid}
+        assert _pids(table.scan(rules, Shortlist().candidates)) == {process.pid}
 
 
 def test_a_reading_knows_who_carries_what_and_who_has_come(sandbox: Sandbox, reaper: Reaper) -> None:
@@ -128,7 +128,7 @@ def test_a_reading_that_has_forgotten_who_came_does_not_say_that_nobody_ended() 
     first = reading = Reading(None, True)
     for _ in range(17):
         reading = Reading(reading, False)
-    assert reading.came_since(first.number).and_ended
+    assert reading.came_since(first.number).ended == {None}
 
 
 def test_services_of_one_template_are_started_and_stopped_by_the_dozen(sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctl.system import members
+from ctl.system.marks import Marks
 from ctl.system.members import Members
 from ctl.system.pidfd import open_handle
 from support.pidreuse import Pids, in_own_namespace
@@ -17,7 +18,7 @@ def _look_with_no_time_left(_pids: Pids, sandbox: Sandbox) -> bool:
     process = sandbox.reaper.start(sandbox.programs("polite"), env={"CTL_RUN_ID": RUN_ID})
     handle = open_handle(process.pid)
     assert handle is not None
-    found = Members([handle], [RUN_ID])
+    found = Members([handle], Marks(uid=0, values={"CTL_RUN_ID": frozenset({RUN_ID})}))
     assert found.refresh() == []
     return found.gave_up
 

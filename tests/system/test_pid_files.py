@@ -178,7 +178,9 @@ def test_start_cannot_replace_a_directory(sandbox: Sandbox, source: str) -> None
     problem = f"ctl: web: cannot write the record of the service: Is a directory ({sandbox.run_dir}, {path})"
     assert problem in result.stderr.splitlines()
     assert sandbox.running("web") == []
-    assert [entry.name for entry in sandbox.run_dir.iterdir() if entry.suffix != ".lock"] == [path.name]
+    assert [entry.name for entry in sandbox.run_dir.iterdir() if entry.suffix != ".lock" and entry.name != ".key"] == [
+        path.name
+    ]
 
 
 @pytest.mark.usefixtures("web")

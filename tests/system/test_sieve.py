@@ -77,7 +77,7 @@ def java(sandbox: Sandbox) -> Process:
 
 
 def sieve(rules: Rules) -> Collection[int]:
-    return set(worth_a_look(rules))
+    return set(worth_a_look(rules, []))
 
 
 def shortlist(rules: Rules) -> Collection[int]:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctl.model.match import Marker, Rules, glob, java_main, necessary_literals
+from ctl.model.match import Marker, Program, Rules, glob, java_main, necessary_literals
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 
 MARKER = Marker(target="web", run_dir="/run/ctl")
@@ -25,6 +26,8 @@ class Seen:
     command_line: str | None = "/usr/bin/java -cp x.jar org.example.Main --port 80"
     executable: str | None = "/usr/lib/jvm/bin/java"
     marker: Marker | None = MARKER
+    is_overwritten: bool = False
+    program: Program | None = None
 
     def mentions(self, text: bytes) -> bool:
         return self.command_line is None or text in self.command_line.encode()
@@ -90,6 +93,8 @@ def test_the_first_no_ends_it() -> None:
         argv = ("vi",)
         command_line = "vi"
         executable = "/usr/bin/vi"
+        is_overwritten = False
+        program = None
 
         def mentions(self, text: bytes) -> bool:
             return text in b"vi"
@@ -99,6 +104,30 @@ def test_the_first_no_ends_it() -> None:
             raise AssertionError("the environment was read of a process that is out already")
 
     assert Rules(cmdline=re.compile("java"), marker=MARKER).verdict(Asked()) == NO
+
+
+SERVER = Program(1, 2, "/opt/server")
+OVERWRITTEN = {
+    "the same file": (SERVER, UNKNOWN),
+    "replaced on the disk since": (Program(1, 7, "/opt/server", is_deleted=True), UNKNOWN),
+    "another file of that path": (Program(1, 7, "/opt/server"), NO),
+    "another file": (Program(3, 2, "/opt/other"), NO),
+    "none": (None, NO),
+}
+
+
+@pytest.mark.parametrize("executes", OVERWRITTEN)
+@pytest.mark.parametrize("rule", ["cmdline", "java_main", "marker"])
+def test_overwritten_evidence_is_unknown_of_what_could_be_the_service(rule: str, executes: str) -> None:
+    program, verdict = OVERWRITTEN[executes]
+    rules = {
+        "cmdline": Rules(cmdline=re.compile("server"), literals=(b"server",), programs=lambda: {SERVER}),
+        "java_main": Rules(java_main="org.example.Main", programs=lambda: {SERVER}),
+        "marker": Rules(marker=MARKER, programs=lambda: {SERVER}),
+    }
+    blank = Seen(argv=(), command_line="", marker=Marker(), is_overwritten=True, program=program)
+    assert rules[rule].verdict(blank) == verdict
+    assert msgspec.structs.replace(rules[rule], uid=34).verdict(blank) == NO, "another user's"
 
 
 @pytest.mark.parametrize(

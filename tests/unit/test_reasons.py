@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ctl.model.match import Marker, Rules, glob
+from ctl.model.match import Marker, Program, Rules, glob
 from ctl.model.reasons import Words, answers, nearness, words_of_pattern
 from ctl.model.verdict import NO, UNKNOWN, YES
 
@@ -25,6 +25,8 @@ class Seen:
     argv: Sequence[str] | None = JVM
     executable: str | None = EXE
     marker: Marker | None = MARKER
+    is_overwritten: bool = False
+    program: Program | None = None
 
     @property
     def command_line(self) -> str | None:

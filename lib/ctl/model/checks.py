@@ -19,7 +19,7 @@ _HTTP = r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?(/\
 LIMITS = frozenset(
     "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
-RESERVED = frozenset({"CTL_TARGET", "CTL_RUN_DIR", "CTL_RUN_ID"})
+RESERVED = frozenset({"CTL_TARGET", "CTL_RUN_DIR", "CTL_RUN_ID", "CTL_TOKEN"})
 
 
 def check(definition: Definition, faults: Flaws) -> None:

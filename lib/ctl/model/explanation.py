@@ -17,6 +17,7 @@ Ground = Literal[
     "main",  # it is
     "rules",  # a rule says no
     "unknown",  # a rule cannot be judged
+    "default_user",  # it satisfies every rule, but runs as another user than the service, and match.user is not set
     "other_claim",  # it satisfies every rule, and another process is named by a claim that is asked first
     "too_many",  # it satisfies every rule, and so do more than match.max
     "descendant",  # it satisfies every rule, and so does a process that it descends from
@@ -32,6 +33,7 @@ Ground = Literal[
     "kernel_thread",
     "zombie",
     "other_pid_namespace",
+    "container",  # by its control group
     "login",  # what a login leaves in the list of processes: an agent with keys, sshd
     "another_user",  # by what the kernel lets us signal, where /proc does not tell
     "passing",  # it came, went or changed while it was looked at

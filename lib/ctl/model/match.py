@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import EllipsisType
 from typing import Any, Protocol
 
@@ -40,6 +40,23 @@ class Look(Protocol):
     def marker(self) -> Marker | None:
         """What ctl put into its environment."""
 
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether its environment holds no NAME= at all, as after setproctitle(3)."""
+
+    @property
+    def program(self) -> Program | None:
+        """The file that it executes."""
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A file that is executed: by device and inode, and by its path where it was replaced on the disk since."""
+
+    device: int
+    inode: int
+    path: str
+    is_deleted: bool = False
+
 
 class Unsearched(Exception):
     """A text could not be searched for a pattern; str() says why."""
@@ -59,15 +76,29 @@ class Searching(Protocol):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """Every rule given must hold. `marker` is the rule of a service that has no other."""
+    """Every rule given must hold. `marker` is the rule of a service that has no other.
+
+    `default_uid` stands for the user where no rule names one: it narrows the search, and proves nothing.
+    """
 
     uid: int | None = None
+    default_uid: int | None = None
     cmdline: Searching | None = None
     literals: tuple[bytes, ...] = ()  # what every command line that satisfies `cmdline` holds
     executable: re.Pattern[str] | None = None
     java_main: str | None = None
     marker: Marker | None = None
     unsearched: dict[str, str] = {}  # command lines that `cmdline` could not be searched for in, and why
+    programs: Callable[[], Collection[Program]] = tuple  # what the service executes: its program, and its interpreter
+
+    @property
+    def owner(self) -> int | None:
+        """The user that is looked for."""
+        return self.default_uid if self.uid is None else self.uid
+
+    def of_anyone(self) -> Rules:
+        """The same without the default."""
+        return msgspec.structs.replace(self, default_uid=None)
 
     @property
     def words(self) -> tuple[bytes, ...]:
@@ -99,18 +130,18 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     # Each answers True, False, None (cannot be read) or ... (there is no such rule).
 
     def _user(self, look: Look) -> bool | None | EllipsisType:
-        if self.uid is None:
+        if self.owner is None:
             return ...
-        return None if look.uid is None else look.uid == self.uid
+        return None if look.uid is None else look.uid == self.owner
 
     def _cmdline(self, look: Look) -> bool | None | EllipsisType:
         if self.cmdline is None:
             return ...
-        if not all(map(look.mentions, self.literals)):
+        if not all(map(look.mentions, self.literals)) and look.command_line:
             return False
         line = look.command_line
-        if line is None:
-            return None
+        if not line:  # it may not be read, or was overwritten
+            return None if line is None or self.may_be(look) else False
         try:
             return self.cmdline.search(line) is not None
         except Unsearched as error:
@@ -124,10 +155,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def _java_main(self, look: Look) -> bool | None | EllipsisType:
         if self.java_main is None:
             return ...
-        if not look.mentions(self.java_main.encode()):
+        if not look.mentions(self.java_main.encode()) and look.argv:
             return False
         argv = look.argv
-        return None if argv is None else java_main(argv) == self.java_main
+        if not argv:
+            return None if argv is None or self.may_be(look) else False
+        return java_main(argv) == self.java_main
 
     def _executable(self, look: Look) -> bool | None | EllipsisType:
         if self.executable is None:
@@ -138,7 +171,20 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def _marker(self, look: Look) -> bool | None | EllipsisType:
         if self.marker is None:
             return ...
-        return None if look.marker is None else look.marker == self.marker
+        if look.marker is None or (look.is_overwritten and self.may_be(look)):
+            return None
+        return look.marker == self.marker
+
+    def may_be(self, look: Look) -> bool:
+        """Whether it could be the service though it shows no evidence: it executes the same, as the same user.
+
+        Every host runs programs that overwrite their arguments and environment with a title.
+        """
+        found = look.program
+        return found is not None and any(
+            (found.device, found.inode) == (its.device, its.inode) or (found.is_deleted and found.path == its.path)
+            for its in self.programs()
+        )
 
 
 def glob(pattern: str) -> re.Pattern[str]:

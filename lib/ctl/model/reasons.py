@@ -38,7 +38,9 @@ def answers(
         if verdict == UNKNOWN and name == "cmdline" and (unsearched := rules.why_unsearched(look)) is not None:
             why = unsearched
         elif verdict == UNKNOWN:
+            is_blank = look.is_overwritten if name == "marker" else look.command_line == ""
             why = f"not allowed to read /proc/{pid}/{_READ_OF[name]}; try as root"
+            why = "it has overwritten that" if is_blank and name != "user" else why
         else:
             why = getattr(found, name)(verdict == YES)
         said[name] = RuleAnswer(verdict, why)
@@ -53,7 +55,7 @@ class _Found:
 
     def user(self, holds: bool) -> str:
         name = self._name_of(self._look.uid or 0)
-        return f"is {name}" if holds else f"is {name}, must be {self._name_of(self._rules.uid or 0)}"
+        return f"is {name}" if holds else f"is {name}, must be {self._name_of(self._rules.owner or 0)}"
 
     def cmdline(self, holds: bool) -> str:
         line = self._look.command_line or ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import msgspec
 
 from ctl.model import schedule as schedules
-from ctl.model.match import Marker, Rules, glob, necessary_literals
+from ctl.model.match import Marker, Program, Rules, glob, necessary_literals
 from ctl.model.schedule import Schedule
 from ctl.model.target import Target
 
@@ -151,16 +152,18 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         match = self.match
         return any((match.cmdline, match.executable, match.java_main, match.user))
 
-    def rules(self, uid: int | None, marker: Marker) -> Rules:
+    def rules(self, uid: int | None, marker: Marker, programs: Callable[[], Collection[Program]] = tuple) -> Rules:
         """The rules its main process satisfies; `uid` is that of match.user, else of the service's own user."""
         if not self.has_rules:
-            return Rules(uid=uid, marker=marker)
+            return Rules(uid=uid, marker=marker, programs=programs)
         return Rules(
             uid=uid if self.match.user is not None else None,
+            default_uid=uid if self.match.user is None else None,
             cmdline=self.cmdline,
             literals=necessary_literals(self.cmdline) if self.cmdline else (),
             java_main=self.match.java_main,
             executable=glob(self.match.executable) if self.match.executable else None,
+            programs=programs,
         )
 
 

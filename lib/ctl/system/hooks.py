@@ -14,6 +14,7 @@ from ctl.model.program import Program
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system import descriptors, procfs
 from ctl.system.environment import new_run_id
+from ctl.system.marks import Marks
 from ctl.system.members import Members
 from ctl.system.spawn import find_executable, fork, in_words, lack_of_interpreter
 from ctl.system.wait import now
@@ -43,7 +44,8 @@ def run_command(argv: tuple[str, ...], program: Program, seconds: float, given_u
             try:
                 in_time, said = _follow(child, seconds, given_up)
             finally:
-                _kill_hook(hook_id, began)
+                uid = os.geteuid() if program.account is None else program.account.uid
+                _kill_hook(hook_id, began, uid, child.pid)
     except OSError as error:
         return Answer(UNKNOWN, _why_not(error, path, program.directory), asked)
     if child.returncode == 0:
@@ -106,9 +108,10 @@ def _follow(child: subprocess.Popen[bytes], seconds: float, given_up: int) -> tu
         os.close(pidfd)
 
 
-def _kill_hook(hook_id: str, since_ticks: int) -> None:
+def _kill_hook(hook_id: str, since_ticks: int, uid: int, session: int) -> None:
     """Kill what carries this id, wherever it went, and what that has started meanwhile."""
-    members = Members([], [hook_id], since_ticks, _MARK)
+    marks = Marks(values={_MARK: frozenset({hook_id})}, uid=uid, sessions=frozenset({session}))
+    members = Members([], marks, since_ticks)
     try:
         until = now() + _KILLED_WITHIN  # it may fork as quickly as it is killed
         while (left := members.refresh()) and now() < until:

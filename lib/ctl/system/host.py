@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,7 @@ from ctl.model.match import Marker, Rules
 from ctl.model.outcome import Result
 from ctl.model.pause import Pause
 from ctl.model.program import Account, Program
+from ctl.model.record import Record
 from ctl.model.service import Service, Start
 from ctl.model.target import Target
 from ctl.system import descriptors, lock, procfs, table, wait
@@ -26,11 +27,14 @@ from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.failure import failure
 from ctl.system.files.ours import Refused
 from ctl.system.interrupts import Patience
+from ctl.system.key import TOKEN, Key, make_key, read_key
 from ctl.system.pid_files import BarePid, read_pid_file, remove_pid_file
 from ctl.system.pidfd import Handle
+from ctl.system.programs import programs_of
+from ctl.system.recorded import Others, Recorded
 from ctl.system.records import Records
 from ctl.system.trust import require_trusted
-from ctl.system.users import account_of, uid_of
+from ctl.system.users import NO_USER, account_of, uid_of
 
 if TYPE_CHECKING:
     from ctl.model.event import Kind
@@ -84,6 +88,7 @@ class Host:
         self.progress: Progress = _unwatched if herald is None else herald.progress
         self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
+        self._recorded = Recorded(self.records)
         self._journal = journal
         self.acts_on_many = False  # whether several targets are acted on side by side
         self._shortlist: Callable[[], Shortlist] | None = None
@@ -157,7 +162,7 @@ class Host:
     def scan(self, rules: Rules) -> table.Scan:
         """Who satisfies these rules now."""
         if self._shortlist is not None and self._looks_for_one == 0:
-            return table.scan(rules, self._shortlist().candidates(rules))
+            return table.scan(rules, self._shortlist().candidates)
         self._looks_for_one = max(0, self._looks_for_one - 1)
         return table.scan(rules)
 
@@ -215,14 +220,13 @@ class Host:
     def rules(self, service: Service) -> Rules:
         """The service's match rules on this host. Raises CtlError (bad_config) for a user that does not exist.
 
-        Without match rules, its user is start.user, else the owner of the run directory, else whoever asks.
+        Where match.user is not set, its user is start.user, else the owner of the run directory, else whoever asks.
         """
-        uid = None
         if service.match.user is not None:
             uid = uid_of(service.match.user, f"{service.file}, match.user")
-        elif not service.has_rules:
+        else:
             uid = self.service_uid(service)
-        rules = service.rules(uid, self.marker(service))
+        rules = service.rules(uid, self.marker(service), cache(partial(programs_of, service.start)))
         if service.cmdline is None:
             return rules
         from ctl.system.regex import Budget, Searcher
@@ -241,7 +245,17 @@ class Host:
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""
         if service.start is not None and service.start.user is not None:
-            return uid_of(service.start.user, f"{service.file}, start.user")
+            try:
+                return uid_of(service.start.user, f"{service.file}, start.user")
+            except CtlError:
+                if not service.has_rules:
+                    raise
+                return NO_USER  # it cannot be started, and what its rules fit is nobody's
+        return self.run_dir_owner
+
+    @property
+    def run_dir_owner(self) -> int:
+        """Whose the run directory is, or will be."""
         try:
             return self.config.run_dir.stat().st_uid
         except OSError:
@@ -256,6 +270,29 @@ class Host:
         if start is None or start.user is None or os.geteuid() != 0:
             return None
         return account_of(start.user, start.group, f"{service.file}, start.user")
+
+    def others_than(self, target: str) -> Callable[[], Others]:
+        """What tells which main processes the records of the other targets name now."""
+        return lambda: self._recorded.besides(target)
+
+    def key(self) -> Key | None:
+        """The key of the run directory, None where there is none yet. Raises CtlError where it may not be read."""
+        return read_key(self.config.run_dir)
+
+    def token(self, target: str, run_id: str, key_id: str | None) -> str:
+        """What the processes of this run carry, made with the key of that id. Raises CtlError."""
+        key = self.key()
+        if key is None or key.id != key_id:
+            what = "cannot tell which processes are of its run: the key of the run directory was removed or replaced"
+            raise CtlError("failed", what, where=str(self.config.run_dir))
+        return key.token(target, run_id)
+
+    def with_token(self, program: Program, target: str, run_id: str) -> tuple[Program, str]:
+        """The program of a new run of the target with its token, and the id of the key for that. Raises CtlError."""
+        self.records.prepare()
+        key = make_key(self.config.run_dir)
+        environment = program.environment | {TOKEN: key.token(target, run_id)}
+        return structs.replace(program, environment=environment), key.id
 
     def bare_pids(self, service: Service) -> Iterator[tuple[str, str | None, Callable[[], BarePid | None]]]:
         """Who claims to know the main process by its bare pid: source, place, and how to read it."""
@@ -313,10 +350,18 @@ class Host:
             self._run_dir_of_many = found
         return found
 
-    def command_program(self, service: Service, run_id: str) -> Program:
+    def command_program(self, service: Service, record: Record | None) -> Program:
         """As whom and in what surroundings the service's hooks and probes run: its own, where ctl can start it."""
         start = service.start or Start(command=("/",))
-        return self.program(start, service.name, run_id, service.file)
+        run_id = record.run_id if record is not None else None
+        program = self.program(start, service.name, run_id or "", service.file)
+        if run_id is None or record is None or record.key is None:
+            return program
+        try:
+            token = self.token(service.name, run_id, record.key)
+        except CtlError:  # then nothing of it could be told by one
+            return program
+        return structs.replace(program, environment=program.environment | {TOKEN: token})
 
     def log_path(self, service: Service) -> Path:
         """Where its stdout and stderr go."""

@@ -16,9 +16,9 @@ from io import FileIO
 
 from ctl.model.errors import CtlError
 from ctl.system import procfs
+from ctl.system.another import own_program
 from ctl.system.failure import failure
 from ctl.system.host import Host
-from ctl.system.table import own_program
 from ctl.system.wait import now
 
 _READY = b"watching\n"
@@ -26,7 +26,7 @@ _WITHIN = 30.0  # seconds to come up
 _CHUNK = 4096  # bytes of what it says
 # Called by a service or its hook, it would be held together with the service, or end with the hook; nor is it
 # for it to tell systemd anything of the unit that its caller may be working for.
-_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_HOOK_ID", "NOTIFY_SOCKET", "MAINPID", "SERVICE_RESULT")
+_NOT_ITS_OWN = ("CTL_TARGET", "CTL_RUN_ID", "CTL_TOKEN", "CTL_HOOK_ID", "NOTIFY_SOCKET", "MAINPID", "SERVICE_RESULT")
 
 
 @contextmanager

@@ -76,12 +76,13 @@ class Handle:
             return "?"
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether it is held by SIGSTOP or the like, all of it."""
+    def is_stopped(self) -> bool | None:
+        """Whether it is held by SIGSTOP or the like, all of it; None where that cannot be told: a tracer holds it."""
         try:
-            return procfs.is_stopped(self.pid) and not self.is_gone
+            stopped = procfs.is_stopped(self.pid)
         except Gone:
             return False
+        return False if self.is_gone else stopped
 
     def close(self) -> None:
         os.close(self.fd)

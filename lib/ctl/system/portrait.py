@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -68,13 +69,13 @@ def rfc3339_now() -> str:
     return rfc3339(wall_clock())
 
 
-def vitals(handle: Handle) -> Vitals:
-    """How it fares."""
+def vitals(handle: Handle, is_anothers: Callable[[int], bool]) -> Vitals:
+    """How it fares. What `is_anothers` says yes of is none of its children."""
     import psutil
 
     try:
         process = psutil.Process(handle.pid)
-        children = procfs.count_descendants(handle.pid)
+        children = procfs.descendants(handle.pid, is_anothers)
         with process.oneshot():
             cpu = process.cpu_times()
             lived = max(wall_clock() - process.create_time(), 0.01)
@@ -82,7 +83,7 @@ def vitals(handle: Handle) -> Vitals:
                 cpu_percent=round((cpu.user + cpu.system) / lived * 100, 1),
                 rss_bytes=process.memory_info().rss,
                 threads=process.num_threads(),
-                children=children if children is not None else len(process.children(recursive=True)),
+                children=len(process.children(recursive=True) if children is None else children),
             )
     except psutil.Error:
         return Vitals(None, None, None, None)

@@ -10,22 +10,19 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from ctl.model.match import Marker
+from ctl.model.match import Marker, Program
 
+T = TypeVar("T")
 PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _CHUNK: Final = 1 << 16
 NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
-_SERVICE_MANAGERS: Final = frozenset(
-    f"{directory}/systemd/{name}" for directory in ("/lib", "/usr/lib") for name in ("systemd", "systemd-executor")
-)
-_SD_PAM: Final = "(sd-pam)"
 DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
 _EXEC_TAKES: Final = 0.5  # seconds, at the very most
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
@@ -55,6 +52,30 @@ class Stat(msgspec.Struct, frozen=True):
     @property
     def is_kernel_thread(self) -> bool:
         return bool(self.flags & PF_KTHREAD)
+
+
+class FileId(NamedTuple):
+    """One file, whatever its names."""
+
+    device: int
+    inode: int
+
+
+NO_FILE: Final = FileId(0, 0)
+
+
+class Entry(NamedTuple):
+    """The directory /proc/PID: it is made anew where the pid has passed to another process, and sometimes else."""
+
+    inode: int
+    made: int  # nanoseconds since the epoch
+    uid: int  # the effective user of its process, as for read_owner
+
+
+def read_entry(pid: int) -> Entry:
+    """By far the cheapest question about a process. Raises Gone."""
+    found = _stat_of(f"/proc/{pid}")
+    return Entry(found.st_ino, found.st_ctime_ns, found.st_uid)
 
 
 def own_pid() -> int:
@@ -107,30 +128,37 @@ def read_command_line(pid: int) -> str | None:
 
 def read_executable(pid: int) -> str | None:
     """The path of the file it executes, also after an upgrade replaced that. "" for a kernel thread. Raises Gone."""
+    return _of_executable(pid, lambda link: os.readlink(link).removesuffix(DELETED), "")
+
+
+def read_executable_id(pid: int) -> FileId | None:
+    """Which file it executes, whatever its path means in the mount namespace of the process. Raises Gone."""
+    return _of_executable(pid, file_id, NO_FILE)
+
+
+def file_id(path: str) -> FileId:
+    """Which file it is. Raises OSError."""
+    found = os.stat(path)
+    return FileId(found.st_dev, found.st_ino)
+
+
+def _program(link: str) -> Program:
+    found, path = os.stat(link), os.readlink(link)
+    return Program(found.st_dev, found.st_ino, path.removesuffix(DELETED), path.endswith(DELETED))
+
+
+def _of_executable(pid: int, ask: Callable[[str], T], nothing: T) -> T | None:
+    """What `ask` says of the link to its executable; `nothing` of a kernel thread, None where it may not be known."""
     for thread in itertools.chain([pid], _other_threads(pid)):
         try:
-            return os.readlink(f"/proc/{pid}/task/{thread}/exe").removesuffix(DELETED)
+            return ask(f"/proc/{pid}/task/{thread}/exe")
         except OSError as error:
             if error.errno in _FORBIDDEN:
                 return None
-    if os.path.exists(f"/proc/{pid}"):
-        return ""
-    raise Gone(pid)
-
-
-def is_service_manager(pid: int) -> bool:
-    """Whether it is systemd: a manager of services, or a process that it keeps beside one, as (sd-pam) for PAMName=.
-
-    A process may call itself what it likes; the file that it executes belongs to root. Where that may not be read, as
-    of the (sd-pam) of a user's own systemd, its control group tells: init.scope has the manager in it, and nobody else,
-    systemd.special(7). Raises Gone.
-    """
-    executable = read_executable(pid)
-    if executable is None:
-        return next(iter(read_cgroups(pid)), "").endswith("/init.scope")
-    if not executable:  # one that is ending has only its name left
-        return read_stat(pid).comm == _SD_PAM
-    return executable in _SERVICE_MANAGERS
+            if error.errno not in _GONE:
+                raise
+    _stat_of(f"/proc/{pid}")
+    return nothing
 
 
 def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | None:
@@ -153,8 +181,10 @@ def read_variable(pid: int, name: str, *, wait_for_exec: bool = False) -> str | 
 def read_marker(pid: int) -> Marker | None:
     """What ctl put into its environment. Raises Gone."""
     raw = _read_environ(pid)
-    if raw is None:
-        return None
+    return None if raw is None else _marker_of(raw)
+
+
+def _marker_of(raw: bytes) -> Marker:
     if b"CTL_TARGET=" not in raw:
         return Marker()
     ours = (entry for entry in raw.split(b"\0") if entry.startswith((b"CTL_TARGET=", b"CTL_RUN_DIR=")))
@@ -173,10 +203,24 @@ def read_owner(pid: int) -> int:
     The kernel gives the directory /proc/PID to that user in any case; only what is in there belongs to root where the
     process is not dumpable, task_dump_owner() in fs/proc/base.c.
     """
+    return _stat_of(f"/proc/{pid}").st_uid
+
+
+def read_users(pid: int) -> tuple[int, int]:
+    """Its real and its effective user. Raises Gone or Forbidden."""
+    real, effective, *_ = map(int, _status_field(pid, b"Uid"))
+    return real, effective
+
+
+def is_any_of(uid: int) -> bool:
+    """Whether any process may have this real user: getpriority(2) looks at all at once, while none can fork or end."""
     try:
-        return os.stat(f"/proc/{pid}").st_uid
+        os.getpriority(os.PRIO_USER, uid)
+    except ProcessLookupError:
+        return uid == 0  # which stands for the caller's own
     except OSError:
-        raise Gone(pid) from None
+        pass
+    return True
 
 
 def in_our_pid_namespace(pid: int) -> bool:
@@ -208,23 +252,26 @@ def _awaits_signals(pid: int) -> bool:
     return any(b"sigtimedwait" in (_read(f"/proc/{pid}/task/{thread}/wchan") or b"") for thread in threads)
 
 
-def count_descendants(pid: int) -> int | None:
-    """How many processes descend from it, None where the kernel does not list children (CONFIG_PROC_CHILDREN).
+def descendants(pid: int, is_anothers: Callable[[int], bool] = lambda _: False) -> list[int] | None:
+    """The processes that descend from it, None where the kernel does not list children (CONFIG_PROC_CHILDREN).
 
-    Unlike a look at every process there is, it costs what its own family costs.
+    Those of which `is_anothers` says yes are left out, with all that descend from them. Unlike a look at every process
+    there is, it costs what its own family costs.
     """
-    count, parents_left = 0, [pid]
+    found: list[int] = []
+    parents_left = [pid]
     while parents_left:
         parent = parents_left.pop()
         try:
             for thread in os.listdir(f"/proc/{parent}/task"):
-                children = [int(child) for child in (_read(f"/proc/{parent}/task/{thread}/children") or b"").split()]
-                count += len(children)
+                listed = (_read(f"/proc/{parent}/task/{thread}/children") or b"").split()
+                children = [child for child in map(int, listed) if not is_anothers(child)]
+                found += children
                 parents_left += children
         except (OSError, Gone):
             if parent == pid:
                 return None
-    return count
+    return found
 
 
 def ticks_now() -> float:
@@ -232,21 +279,29 @@ def ticks_now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether all its threads are stopped, by a signal or a tracer: state T or t, proc_pid_stat(5). Raises Gone.
+def is_stopped(pid: int) -> bool | None:
+    """Whether all its threads are stopped by a signal: state T, proc_pid_stat(5). Raises Gone.
 
-    A process that is being stopped shows T as soon as its first thread is; others may still be on their way.
+    None where a tracer holds one, state t: once that leaves, it may be stopped or go on, ptrace(2); and where it may
+    not be read. A process that is being stopped shows T as soon as its first thread is; others may still be on their
+    way.
     """
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        raise Gone(pid) from None
     states = []
-    for thread in threads:
+    for thread in _threads(pid):
         with contextlib.suppress(Gone):
             states.append((_read(f"/proc/{pid}/task/{thread}/stat") or b") ?").rpartition(b") ")[2][:1])
-    living = [state for state in states if state not in (b"Z", b"X")]
-    return bool(living) and all(state in (b"T", b"t") for state in living)
+    living = {state for state in states if state not in (b"Z", b"X")}
+    if not living or living - {b"T", b"t", b"?"}:
+        return False
+    return True if living == {b"T"} else None
+
+
+def read_tracer(pid: int) -> int | None:
+    """Who traces it, ptrace(2); None where nobody does, or it may not be read. Raises Gone."""
+    try:
+        return int(_status_field(pid, b"TracerPid")[0]) or None
+    except Forbidden:
+        return None
 
 
 def parents(pid: int) -> Iterator[int]:
@@ -341,7 +396,19 @@ class ProcessLook:
 
     @cached_property
     def marker(self) -> Marker | None:
-        return read_marker(self.pid)
+        return None if self._environ is None else _marker_of(self._environ)
+
+    @cached_property
+    def is_overwritten(self) -> bool:
+        return self._environ is not None and b"=" not in self._environ
+
+    @cached_property
+    def _environ(self) -> bytes | None:
+        return _read_environ(self.pid)
+
+    @cached_property
+    def program(self) -> Program | None:
+        return _of_executable(self.pid, _program, None)
 
 
 def _argv_of(raw: bytes) -> list[str]:
@@ -389,13 +456,21 @@ def _read_of_another_thread(pid: int, name: str) -> bytes | None:
 
 def _other_threads(pid: int) -> Iterator[int]:
     """Its threads but the first. Looked for only when they are asked for. Raises Gone."""
+    for thread in _threads(pid):
+        if thread != pid:
+            yield thread
+
+
+def _threads(pid: int) -> list[int]:
+    """Its threads; the first where the others may not be known. Raises Gone, and OSError where it cannot be told."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        raise Gone(pid) from None
-    for thread in threads:
-        if int(thread) != pid:
-            yield int(thread)
+        return [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]
+    except OSError as error:
+        if error.errno in _GONE:
+            raise Gone(pid) from None
+        if error.errno in _FORBIDDEN:
+            return [pid]
+        raise
 
 
 def _status_field(pid: int, name: bytes) -> list[bytes]:
@@ -404,6 +479,16 @@ def _status_field(pid: int, name: bytes) -> list[bytes]:
         raise Forbidden(pid)
     start = raw.index(b"\n" + name + b":") + len(name) + 2
     return raw[start : raw.index(b"\n", start)].split()
+
+
+def _stat_of(path: str) -> os.stat_result:
+    """Raises Gone, and OSError where it cannot be told."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            raise Gone(path) from None
+        raise
 
 
 def _read(path: str) -> bytes | None:

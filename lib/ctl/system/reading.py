@@ -10,7 +10,7 @@ from math import inf
 import msgspec
 
 from ctl.system import procfs
-from ctl.system.procfs import Forbidden, Gone, Stat
+from ctl.system.procfs import Entry, Forbidden, Gone, Stat
 from ctl.system.sharing import Shared
 from ctl.system.table import lineage
 
@@ -21,43 +21,43 @@ class Came(msgspec.Struct, frozen=True):
     """Who was not there in an earlier reading."""
 
     pids: list[int]
-    and_ended: bool  # whether anybody was listed, and gone when he was to be read
+    ended: frozenset[int | None]  # the users of who was listed, and gone when it was to be read; None: not known
 
 
 class Reading:
     """Every process but kernel threads, and how it was when it was last read."""
 
     def __init__(self, before: Reading | None, thoroughly: bool) -> None:
-        """Of whoever was there `before`, only a thorough reading has anything new to say."""
+        """Of whoever was there `before`, only a thorough reading has anything new to say.
+
+        A pid may have passed to another process since: by its entry in /proc it is told who has it.
+        """
         self.number: int = 1 if before is None else before.number + 1
-        self.lineage: frozenset[int] = lineage() if before is None or thoroughly else before.lineage
-        self.kernel_threads: set[int] = set() if before is None or thoroughly else before.kernel_threads
+        self.lineage = lineage()
         self.stats: dict[int, Stat] = {}
-        known = {} if before is None else before.stats
+        self.owners: dict[int, int] = {}
+        self.entries: dict[int, Entry] = {}
+        known: dict[int, Entry] = {} if before is None else before.entries
         came: list[int] = []
-        and_ended = False
-        for pid in procfs.pids():
-            if pid in known and not thoroughly:
-                self.stats[pid] = known[pid]
-                continue
-            if pid in self.kernel_threads:
-                continue
+        ended: set[int | None] = set()
+        # Who has come first, and the youngest of them before: some are gone in no time.
+        for pid in sorted(procfs.pids(), key=lambda pid: 0 if pid in known else -pid):
+            entry: Entry | None = None
             try:
-                stat = procfs.read_stat(pid)
-            except Gone:
-                and_ended = and_ended or pid not in known
+                entry = procfs.read_entry(pid)
+                is_same = pid in known and known[pid].inode == entry.inode and known[pid].made == entry.made
+                stat = before.stats.get(pid) if before and is_same and not thoroughly else _stat(pid)
+            except Gone:  # one who was known before, or who has come onto its pid since
+                ended.add(None if entry is None else entry.uid)
                 continue
-            except Forbidden:
-                continue
-            if stat.is_kernel_thread:
-                self.kernel_threads.add(pid)
-            else:
-                self.stats[pid] = stat
-                if pid not in known or known[pid].start_ticks != stat.start_ticks:
+            self.entries[pid] = entry
+            if stat is not None:
+                self.stats[pid], self.owners[pid] = stat, entry.uid
+                if not is_same:
                     came.append(pid)
         # By the number of each of the last few readings, who was not there in the one before it.
         self.newcomers: dict[int, Came] = {} if before is None else dict(before.newcomers)
-        self.newcomers[self.number] = Came(came, and_ended)
+        self.newcomers[self.number] = Came(came, frozenset(ended))
         self.newcomers.pop(self.number - _FORGOTTEN_AFTER, None)
         self._family: tuple[dict[int, list[int]], dict[int, list[int]]] | None = None
         self._values: dict[tuple[int, str], str | None] = {}
@@ -89,7 +89,7 @@ class Reading:
         later = [came for at, came in self.newcomers.items() if at > number]
         forgotten = number < self.number - _FORGOTTEN_AFTER
         pids = list(self.stats) if forgotten else [pid for came in later for pid in came.pids if pid in self.stats]
-        return Came(pids, forgotten or any(came.and_ended for came in later))
+        return Came(pids, frozenset({None}) if forgotten else frozenset().union(*(came.ended for came in later)))
 
     def _related(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
         """Everybody by parent and by session."""
@@ -116,6 +116,15 @@ class Reading:
             except Forbidden:
                 self._values[key] = ""
         return self._values[key]
+
+
+def _stat(pid: int) -> Stat | None:
+    """None for a kernel thread, and for whom /proc hides. Raises Gone."""
+    try:
+        stat = procfs.read_stat(pid)
+    except Forbidden:
+        return None
+    return None if stat.is_kernel_thread else stat
 
 
 _shared = Shared(Reading)

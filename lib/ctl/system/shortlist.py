@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from ctl.model.match import Marker, Rules
 from ctl.system import procfs
-from ctl.system.procfs import Gone
+from ctl.system.procfs import Gone, ProcessLook
 
 _FEW: Final = 16  # who are left are judged as quickly as they are looked up by one more rule
 _MOST_WORDS: Final = 400_000  # that differ, 250 bytes each in memory
@@ -61,8 +61,8 @@ class Shortlist:
             yield _who_shows([rules.marker], self._markers)
         if rules.executable is not None:
             yield _who_shows(filter(rules.executable.match, filter(None, self._executables)), self._executables)
-        if rules.uid is not None:
-            yield _who_shows([rules.uid], self._owners)
+        if rules.owner is not None:
+            yield _who_shows([rules.owner], self._owners)
 
     def _mentioning(self, text: bytes) -> frozenset[int]:
         """Whose arguments hold it, within a word."""
@@ -94,7 +94,8 @@ class Shortlist:
                 raw = procfs.read_raw_arguments(pid)
             except Gone:
                 continue
-            if raw is None or len(holders) > _MOST_WORDS:
+            is_blank = raw is not None and not raw.strip(b"\0") and bool(procfs.read_executable(pid))
+            if raw is None or is_blank or len(holders) > _MOST_WORDS:
                 always.append(pid)
             else:
                 for word in set(_words(raw)):
@@ -104,7 +105,7 @@ class Shortlist:
 
     @cached_property
     def _markers(self) -> dict[Marker | None, list[int]]:
-        return self._each(procfs.read_marker)
+        return self._each(_marker)
 
     @cached_property
     def _executables(self) -> dict[str | None, list[int]]:
@@ -123,6 +124,12 @@ class Shortlist:
             except Gone:
                 continue
         return shown
+
+
+def _marker(pid: int) -> Marker | None:
+    """None also of one that has overwritten its environment."""
+    look = ProcessLook(pid)
+    return None if look.is_overwritten and look.executable else look.marker
 
 
 def _words(text: bytes) -> list[bytes]:

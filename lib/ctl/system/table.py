@@ -6,9 +6,7 @@ import contextlib
 import os
 import re
 import select
-import sys
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,7 +14,9 @@ import msgspec
 from ctl.model.match import Rules, Unsearched, necessary_literals
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
-from ctl.system.gate import SEARCHES, is_gated
+from ctl.system.another import arguments_of_ctl, callers_of
+from ctl.system.gate import is_gated
+from ctl.system.managers import is_service_manager
 from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
 from ctl.system.regex import Budget, Searcher
@@ -28,8 +28,7 @@ _BECOMES_WITHIN = 0.5  # seconds
 _LOOK_EVERY = 10  # milliseconds
 _AGENTS = ("ssh-agent", "gpg-agent")
 _SSHD = ("sshd", "sshd-session")
-_SHELLS = ("sh", "dash", "bash", "ash", "busybox")
-Exclusion = Literal["kernel_thread", "other_pid_namespace", "another_ctl", "gated", "service_manager"]
+Exclusion = Literal["kernel_thread", "other_pid_namespace", "container", "another_ctl", "gated", "service_manager"]
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -39,6 +38,12 @@ class Scan(msgspec.Struct, frozen=True):
     unknown: list[int]
     hidden: bool  # whether there may be processes that /proc did not even list
     unsearched: dict[int, str] = {}  # why, of those whose arguments could be read, but not searched for the pattern
+    # Where nobody matches: who satisfies every rule, and runs as another user than the one that is taken by default.
+    unproved: list[Handle] = []
+
+    def close(self) -> None:
+        for handle in (*self.matching, *self.unproved):
+            handle.close()
 
 
 class Instances(NamedTuple):
@@ -53,24 +58,47 @@ def lineage() -> frozenset[int]:
     return frozenset({os.getpid(), *procfs.parents(os.getpid())})
 
 
-def scan(rules: Rules, candidates: Collection[int] | None = None) -> Scan:
+def scan(rules: Rules, candidates: Callable[[Rules], Collection[int]] | None = None) -> Scan:
     """Judge every process but ctl's lineage, pid 1, kernel threads, zombies and those of other pid namespaces.
 
-    With `candidates` only those: it is known of the others that they do not satisfy the rules.
+    With `candidates` only those that this names: it is known of the others that they do not satisfy the rules.
     """
+    of_others: list[str] = []
+    found = _judge_each(worth_a_look(rules, of_others) if candidates is None else candidates(rules), rules)
+    unknown = found.unknown
+    if unknown and not found.matching and rules.owner == os.geteuid():
+        came, unknown = _judge_again(unknown, rules)
+        found.matching.extend(came)
+    if rules.default_uid is not None:  # then other users' ctls were not looked at
+        calling = {handle.pid for handle in found.matching if _has_called_ctl(handle.pid)}
+        found.matching[:] = _without(calling, found.matching)
+    # Of whom /proc hides, none may be seen to run as another user than the default.
+    is_anyones = rules.uid is None or rules.uid != os.geteuid()
+    hidden = not found.matching and is_anyones and procfs.hides_others()
+    unsearched = _unsearched(unknown, rules)
+    unproved: list[Handle] = []
+    if rules.default_uid is not None and not found.matching:
+        rules = rules.of_anyone()
+        pids = worth_a_look(rules, [], of_others) if candidates is None else candidates(rules)
+        unproved = _judge_each(pids, rules).matching
+    return Scan(found.matching, unknown, hidden, unsearched, unproved)
+
+
+def _judge_each(pids: Iterable[int], rules: Rules) -> Scan:
+    """Those of `pids` who match, without those that have called another ctl, and those who cannot be judged."""
     matching: list[Handle] = []
     unknown: list[int] = []
     callers: set[int] = set()
-    is_anybody = candidates is None or bool(candidates)
-    never = lineage() | {1} if is_anybody else frozenset[int]()
-    for pid in worth_a_look(rules) if candidates is None else candidates:
+    never: frozenset[int] | None = None
+    for pid in pids:
+        never = never or lineage() | {1}
         if pid in never:
             continue
         try:
             if rules.verdict(ProcessLook(pid)) == NO:
                 continue
-            if (arguments := _arguments_of_ctl(pid)) is not None:
-                callers |= _callers_of(pid, arguments)
+            if (arguments := arguments_of_ctl(pid)) is not None:
+                callers |= callers_of(pid, arguments)
                 continue
             # What was read may have been of a process that is gone: judge again with an open handle.
             handle, verdict = judge(pid, rules)
@@ -83,12 +111,7 @@ def scan(rules: Rules, candidates: Collection[int] | None = None) -> Scan:
                 unknown.append(pid)
             if handle is not None:
                 handle.close()
-    if unknown and not matching and rules.uid == os.geteuid():
-        came, unknown = _judge_again(unknown, rules)
-        matching += came
-    matching = _without(callers, matching)
-    hidden = not matching and (rules.uid is None or rules.uid != os.geteuid()) and procfs.hides_others()
-    return Scan(matching, unknown, hidden, _unsearched(unknown, rules))
+    return Scan(_without(callers, matching), unknown, hidden=False)
 
 
 def _unsearched(unknown: list[int], rules: Rules) -> dict[int, str]:
@@ -99,6 +122,16 @@ def _unsearched(unknown: list[int], rules: Rules) -> dict[int, str]:
             if (why := rules.why_unsearched(ProcessLook(pid))) is not None:
                 found[pid] = why
     return found
+
+
+def _has_called_ctl(pid: int) -> bool:
+    """Whether a ctl descends from it, and has its arguments from there."""
+    try:
+        called = (arguments_of_ctl(child) for child in procfs.descendants(pid) or ())
+        line = procfs.read_command_line(pid) or ""
+        return any(arguments is not None and " ".join(arguments) in line for arguments in called)
+    except Gone:
+        return False
 
 
 def _without(pids: set[int], handles: list[Handle]) -> list[Handle]:
@@ -174,7 +207,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     try:
         handle = open_handle(pid)
     except Forbidden:
-        return None, NO if rules.uid == os.geteuid() and is_anothers(pid) else UNKNOWN
+        return None, NO if rules.owner == os.geteuid() and is_anothers(pid) else UNKNOWN
     if handle is None:
         raise Gone(pid)
     try:
@@ -187,7 +220,7 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
     except Gone:
         handle.close()
         raise
-    if verdict == UNKNOWN and rules.uid == os.geteuid() and not handle.may_signal():
+    if verdict == UNKNOWN and rules.owner == os.geteuid() and not handle.may_signal():
         verdict = NO  # the kernel knows whose it is, even where /proc does not tell
     if verdict == UNKNOWN and serves_login(handle):
         verdict = NO
@@ -195,6 +228,17 @@ def judge(pid: int, rules: Rules) -> tuple[Handle | None, Verdict]:
         handle.close()
         raise Gone(pid)
     return handle, verdict
+
+
+def judges(pid: int, rules: Rules) -> Verdict:
+    """What `judge` says of it, NO where it has ended."""
+    try:
+        handle, verdict = judge(pid, rules)
+    except Gone:
+        return NO
+    if handle is not None:
+        handle.close()
+    return verdict
 
 
 def exclusion(handle: Handle) -> Exclusion | None:
@@ -206,11 +250,20 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "kernel_thread"
     if not procfs.in_our_pid_namespace(handle.pid):
         return "other_pid_namespace"
-    if _arguments_of_ctl(handle.pid) is not None:
+    if _is_in_container(handle.pid):
+        return "container"
+    if arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
     if is_gated(handle.pid):
         return "gated"
-    return "service_manager" if procfs.is_service_manager(handle.pid) else None
+    return "service_manager" if is_service_manager(handle.pid) else None
+
+
+def _is_in_container(pid: int) -> bool:
+    """Whether it is in a container, and ctl is not in the same one: it may have all namespaces of the host."""
+    from ctl.system.cgroups import container_of
+
+    return (container := container_of(pid)) is not None and container != container_of(os.getpid())
 
 
 def serves_login(handle: Handle) -> bool:
@@ -228,45 +281,8 @@ def callers_of_ctl(rules: Rules) -> dict[int, int]:
     callers: dict[int, int] = {}
     for pid in procfs.pids():
         try:
-            if rules.verdict(ProcessLook(pid)) != NO and (arguments := _arguments_of_ctl(pid)) is not None:
-                callers |= dict.fromkeys(_callers_of(pid, arguments), pid)
+            if rules.verdict(ProcessLook(pid)) != NO and (arguments := arguments_of_ctl(pid)) is not None:
+                callers |= dict.fromkeys(callers_of(pid, arguments), pid)
         except Gone:
             continue
     return callers
-
-
-def _arguments_of_ctl(pid: int) -> list[str] | None:
-    """What another ctl was called with, None where the process is no ctl. Its argv holds the names of services."""
-    argv = procfs.read_argv(pid) or []
-    if tuple(argv) == SEARCHES:
-        return []
-    own = own_program()
-    if own and argv[: len(own)] == own:
-        return argv[len(own) :]
-    if len(argv) > 1 and argv[0].rpartition("/")[2] in _SHELLS and argv[1].rpartition("/")[2] == "ctl":
-        return argv[2:]  # the launcher, before it has become Python
-    for index, word in enumerate(argv[:8]):
-        # The single file says by an option of the interpreter what it is, whatever it is called.
-        if word.endswith("/ctl/__main__.py") or argv[index - 2 : index] == ["-X", "ctl"]:
-            return argv[index + 1 :]
-    return None
-
-
-def _callers_of(pid: int, arguments: list[str]) -> set[int]:
-    """The ancestors of a ctl whose own argv holds its arguments: sudo, a shell, ssh."""
-    call = " ".join(arguments)
-    callers: set[int] = set()
-    for parent in procfs.parents(pid):
-        try:
-            if call in (procfs.read_command_line(parent) or ""):
-                callers.add(parent)
-        except Gone:
-            break
-    return callers
-
-
-@cache
-def own_program() -> list[str]:
-    """Our interpreter, its options and our script: our argv without what we were called with."""
-    own = procfs.read_argv(os.getpid()) or []
-    return own[: len(own) - len(sys.argv[1:])]

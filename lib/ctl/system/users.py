@@ -5,9 +5,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from typing import Final
 
 from ctl.model.errors import CtlError
 from ctl.model.program import Account
+
+NO_USER: Final = 2**32 - 1  # (uid_t) -1, which no process has, setresuid(2)
 
 
 def uid_of(user: str, where: str) -> int:
@@ -44,4 +47,4 @@ def gid_of(group: str, where: str) -> int:
 
 def _is_id(text: str) -> bool:
     """Whether it is a number that can be a user or group: (uid_t) -1 means "no change" to the kernel, setresuid(2)."""
-    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**32 - 1
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < NO_USER

@@ -21,7 +21,8 @@ from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import epoch_of, rfc3339
 from ctl.system.procfs import Forbidden, Gone, ProcessLook, Stat
 from ctl.system.trust import user_name
-from ctl.verbs.locate import whose_main, without_children
+from ctl.verbs.locate import without_children
+from ctl.verbs.unproved import runs_as
 
 _LISTED = {"matching": 20, "passed_over": 5, "unknown": 5, "near": 5}  # at most, unless all are asked for
 _ONE_RULE = 4.0  # of nearness: at least one rule says yes, other than that of the user
@@ -78,12 +79,16 @@ class _Survey:
         self._unknown = frozenset(scan.unknown)
         self._others: dict[int, str] = {}  # whose main process it is
         own: list[Handle] = []
+        others = host.others_than(service.name)()
         for handle in scan.matching:
-            if (whose := whose_main(service, host, handle)) is not None:
+            if (whose := others.whose(handle)) is not None:
                 self._others[handle.pid] = whose
                 handle.close()
             else:
                 own.append(handle)
+        self._unproved = {handle.pid: runs_as(service, rules, handle.pid) for handle in scan.unproved}
+        for handle in scan.unproved:
+            handle.close()
         satisfying = frozenset(handle.pid for handle in own)
         self._matching = without_children(own)
         self._main_like = frozenset(handle.pid for handle in self._matching)
@@ -151,7 +156,7 @@ class _Survey:
             return "main"
         if pid in self._known.claimed:
             return "claimed"
-        if pid in self._main_like:
+        if pid in self._main_like or pid in self._unproved:
             return "matching"
         if pid in self._unknown:
             return "unknown"
@@ -173,6 +178,8 @@ class _Survey:
             return _Standing(YES, "main", self._known.mains[pid])
         if pid in self._main_like:
             return self._second(pid)
+        if pid in self._unproved:
+            return _Standing(UNKNOWN, "default_user", self._unproved[pid])
         if pid in self._others:
             return _no("others_main", f"is the recorded main process of {self._others[pid]}")
         if pid in self._descendants:
@@ -244,10 +251,11 @@ class _Survey:
             return None
         if excluded is None:
             return None
-        container = container_of(pid) if excluded == "other_pid_namespace" else None
+        container = container_of(pid) if excluded in ("other_pid_namespace", "container") else None
         words = {
             "kernel_thread": "is a kernel thread",
             "other_pid_namespace": f"is in a container ({container or 'its pid namespace is not ours'})",
+            "container": f"is in a container ({container})",
             "another_ctl": "is another ctl",
             "gated": "is a child of ctl's that has not executed its program yet",
             "service_manager": "is systemd itself, or a helper of it",

@@ -151,7 +151,7 @@ class Ending:
     def _let_go_on(self, members: list[Handle]) -> None:
         """A main process that has been told to end may wait for its children to: that needs them to be running."""
         for member in members:
-            if member.is_stopped and member.pid not in self._refused:
+            if member.is_stopped is not False and member.pid not in self._refused:
                 try:
                     member.send("CONT")
                 except CtlError as error:

@@ -25,9 +25,10 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
 from ctl.system.trust import user_name
+from ctl.verbs.bare_pids import bare_claims
 from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
-from ctl.verbs.locate import Located, bare_claims, by_record, locate, marks_survivors
+from ctl.verbs.locate import Located, by_record, locate, marks_survivors
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import state_before
 from ctl.verbs.supervision import Supervision
@@ -191,9 +192,15 @@ def wanted_by(service: Service, rules: Rules) -> dict[str, str]:
         "java_main": match.java_main,
         "executable": match.executable,
         "marker": f"CTL_TARGET={marker.target} CTL_RUN_DIR={marker.run_dir}" if marker is not None else None,
-        "user": f"{user_name(rules.uid)} (uid {rules.uid})" if rules.uid is not None else None,
+        "user": _wanted_user(rules),
     }
     return {name: text for name, text in wanted.items() if text is not None}
+
+
+def _wanted_user(rules: Rules) -> str | None:
+    if rules.owner is None:
+        return None
+    return f"{user_name(rules.owner)} (uid {rules.owner}{', by default' if rules.uid is None else ''})"
 
 
 def _defined(service: Service, host: Host) -> Defined:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from ctl.model.service import Service
 from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
+from ctl.system.procfs import Forbidden, Gone, read_stat, read_tracer
 from ctl.system.wait import now
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.runs import members_of
@@ -95,7 +96,9 @@ def _let_leftovers_go_on(service: Service, host: Host, located: Located, result:
     """A main process that was killed while it was held leaves its children held: nobody else would resume them."""
     members = members_of(located, service, host)
     try:
-        send_all(host, [member for member in members.refresh() if member.is_stopped], "CONT", result, now())
+        send_all(
+            host, [member for member in members.refresh() if member.is_stopped is not False], "CONT", result, now()
+        )
         result.changed = bool(result.signals)
     finally:
         members.close()
@@ -124,9 +127,24 @@ def await_all(host: Host, handles: Sequence[Handle], deadline: float, *, stopped
         if now() >= deadline:
             what = "did not stop" if stopped else "do not go on"
             listed = ", ".join(f"pid {handle.pid} (state {handle.state()})" for handle in left)
-            raise CtlError("timeout", f"{what} within {WITHIN:g} s: {listed}")
+            tracer = held_by_tracer(left)
+            fix = "end the tracer first" if tracer else None
+            raise CtlError("timeout", f"{what} within {WITHIN:g} s: {listed}{tracer}", fix=fix)
         host.pause([handle.fd for handle in left], min(now() + pause_for, deadline))
         pause_for = min(pause_for * 2, _LATER_LOOKS)
+
+
+def held_by_tracer(handles: Iterable[Handle]) -> str:
+    """What to say of the first that a tracer holds; empty where none does."""
+    for handle in handles:
+        try:
+            tracer = read_tracer(handle.pid) if handle.is_stopped is None else None
+            if tracer is not None:
+                name = read_stat(tracer).comm
+                return f"; pid {handle.pid} is held by its tracer, pid {tracer} ({name})"
+        except (Gone, Forbidden):
+            continue
+    return ""
 
 
 def forget(host: Host, service: Service, result: Result) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,18 +11,20 @@ from ctl.model.answer import Answer
 from ctl.model.errors import CtlError, Interrupted
 from ctl.model.outcome import Fault
 from ctl.model.program import Account, Program
-from ctl.model.record import Record
+from ctl.model.record import Record, Runs
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
 from ctl.model.verdict import YES
 from ctl.system.host import Host
+from ctl.system.key import TOKEN
 from ctl.system.logfile import is_full, open_log, tail
+from ctl.system.marks import Marks
 from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
 from ctl.system.probe import Probe, log_line, probe_of
-from ctl.system.procfs import Forbidden, Gone, read_variable
+from ctl.system.procfs import Forbidden
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
 from ctl.verbs.asking import Answers, ask, pause_after
@@ -35,18 +38,33 @@ _APPEARS_WITHIN = 1.0  # seconds
 _AT_ONCE = 64  # messages
 
 
+class Run(NamedTuple):
+    """A run that is about to begin."""
+
+    id: str
+    key: str  # which key makes its token
+    earlier: Runs | None  # those of which something may be left
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What its record says of it and of those."""
+        own = {"run_id": self.id, "key": self.key}
+        if self.earlier is None:
+            return own
+        # Of a key that is lost, no token can be told.
+        told = self.earlier.ids if self.earlier.key in (None, self.key) else self.earlier.bare
+        return own | {"earlier_run_ids": told, "earlier_bare_ids": self.earlier.bare}
+
+
 class Launch:
     """One service on its way up. Whatever goes wrong, nothing of it is left running unrecorded."""
 
-    def __init__(
-        self, service: Service, start: Start, host: Host, run_id: str, earlier_run_ids: tuple[str, ...]
-    ) -> None:
+    def __init__(self, service: Service, start: Start, host: Host, run: Run) -> None:
         self.faults: list[Fault] = []
         self._service = service
         self._start = start
         self._host = host
-        self._run_id = run_id
-        self._earlier_run_ids = earlier_run_ids
+        self._run = run
         self._log = host.log_path(service)
         self._log_began = 0
         self._account: Account | None = None  # whose the log is
@@ -99,18 +117,23 @@ class Launch:
             self._gated = spawn(program, log.fd)
         self._main = self._gated.handle
         self._handles.append(self._main)
-        self._members = Members([self._main], [self._run_id], self._main.stat.start_ticks)
+        marks = Marks(
+            values={TOKEN: frozenset({program.environment[TOKEN]})},
+            uid=self._host.service_uid(self._service),
+            sessions=frozenset({self._main.pid}),
+        )
+        others = self._host.others_than(self._service.name)
+        self._members = Members([self._main], marks, self._main.stat.start_ticks, others=others)
         self._handles.append(self._members)
         try:
             self._write(
                 Record(
                     target=self._service.name,
                     identity=self._main.identity,
-                    run_id=self._run_id,
-                    earlier_run_ids=self._earlier_run_ids,
                     since=rfc3339_now(),
                     run_began=self._main.stat.start_ticks,
                     forking=self._start.type == "forking",
+                    **self._run.recorded,
                 )
             )
         except BaseException:
@@ -199,11 +222,9 @@ class Launch:
         except Forbidden:
             return
         try:
-            if handle is not None and read_variable(pid, "CTL_RUN_ID") == self._run_id and not handle.is_gone:
+            if handle is not None and self._members.proves(handle) and not handle.is_gone:
                 self._take_as_main(handle)
                 handle = None
-        except Gone:
-            pass
         finally:
             if handle is not None:
                 handle.close()
@@ -236,6 +257,11 @@ class Launch:
             else:
                 if located.mains:
                     self._take_as_main(located.mains[0])
+                    return
+                # It may have become another user; of whom that is not told, its token is proof together with its rules.
+                own = next((handle for handle in located.unproved if self._members.is_of_this_run(handle)), None)
+                if own is not None:
+                    self._take_as_main(own)
                     return
                 if located.doubt is not None:
                     problem, fix = located.doubt.what, located.doubt.fix

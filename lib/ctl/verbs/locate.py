@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypedDict
 
 import msgspec
@@ -13,19 +12,16 @@ from ctl.model.match import Rules
 from ctl.model.outcome import Claim, ClaimVerdict
 from ctl.model.record import Record
 from ctl.model.service import Service
-from ctl.model.target import parse_target
-from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system import procfs, table
 from ctl.system.failure import AS_ROOT
 from ctl.system.files.ours import Refused, Unreadable
 from ctl.system.host import Host
 from ctl.system.pid_files import BarePid
 from ctl.system.pidfd import Handle, boot_id, namespace_is_alive, open_handle, pid_namespace
-from ctl.system.portrait import describe, seen, started
-from ctl.system.procfs import Forbidden, Gone
-
-# A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
-_CLOCK_ERROR = 0.02
+from ctl.system.portrait import describe, seen
+from ctl.system.procfs import Forbidden, Gone, ProcessLook
+from ctl.verbs.bare_pids import bare_claims, believe, rules_of_unit, said_nothing
+from ctl.verbs.unproved import line_to_add, owner_of, runs_as
 
 
 class _Doubt(TypedDict):
@@ -41,18 +37,16 @@ class Located(msgspec.Struct, frozen=True):
     record: Record | None
     source: str | None  # which claim holds, or "table"
     doubt: CtlError | None  # why "not running" cannot be said
+    unproved: list[Handle] = []  # who satisfies every rule, and runs as another user than the one taken by default
+    may_start: bool = False  # whether the doubt is only about a process that this service cannot have become
 
     @property
     def is_stale(self) -> bool:
         """Whether a file still says that it runs, although it does not."""
         return not self.mains and any(claim.says_it_runs for claim in self.claims)
 
-    @property
-    def run_ids(self) -> tuple[str, ...]:
-        return self.record.run_ids if self.record is not None else ()
-
     def close(self) -> None:
-        for handle in self.mains:
+        for handle in (*self.mains, *self.unproved):
             handle.close()
 
 
@@ -70,6 +64,11 @@ def locate(service: Service, host: Host, given_pid: int | None = None) -> Locate
     if handle is not None:
         others = _others(service, host, rules, handle) if service.has_rules and service.match.max > 1 else []
         return Located([handle, *others], claims, record, "record", None)
+    return _by_other_claims(service, host, rules, record, claims)
+
+
+def _by_other_claims(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
+    """Without a record that holds: by the bare pids, then by the process table."""
     for claim, handle in bare_claims(service, host, rules, record):
         claims.append(claim)
         if handle is not None:
@@ -84,7 +83,7 @@ def by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None
     try:
         record = host.records.read(service.name)
     except (Refused, Unreadable) as error:
-        return None, _said_nothing("record", where, error), None
+        return None, said_nothing("record", where, error), None
     if record is None:
         return None, None, None
     verdict, why, handle = _still_there(record)
@@ -123,96 +122,6 @@ def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
     return "holds", f"pid {identity.pid} is the process that was recorded", handle
 
 
-def bare_claims(
-    service: Service, host: Host, rules: Rules, record: Record | None
-) -> Iterator[tuple[Claim, Handle | None]]:
-    """The bare pids, each judged when it is asked for, with an open handle where it holds."""
-    for source, where, read in host.bare_pids(service):
-        try:
-            bare = read()
-        except (Refused, Unreadable) as error:
-            yield _said_nothing(source, where, error), None
-            continue
-        if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
-            continue  # the record's other half says nothing of its own
-        belief = _believe(service, host, _rules_of_unit(service, host, rules, bare.pid), bare)
-        claim = Claim(
-            source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why,
-            doubt=belief.doubt, fix=AS_ROOT if belief.doubt == "permission_denied" else None,
-        )  # fmt: skip
-        yield claim, belief.handle
-
-
-def _rules_of_unit(service: Service, host: Host, rules: Rules, pid: int) -> Rules:
-    """Of a service without match rules that systemd itself started, nothing but systemd can say which process it is.
-
-    It does so by the unit's control group, where it put the process; so $MAINPID is believed of a process in there.
-    """
-    unit = host.unit
-    if unit is None or service.has_rules or pid != unit.main_pid or not unit.holds(pid):
-        return rules
-    return Rules()
-
-
-def _said_nothing(source: str, where: str | None, error: Refused | Unreadable) -> Claim:
-    if isinstance(error, Refused):
-        return Claim(source=source, where=where, pid=None, verdict="refused", why=error.what, fix=error.fix)
-    doubt = _doubt_of("unknown")
-    return Claim(source=source, where=where, pid=None, verdict="unknown", why=error.what, **doubt)
-
-
-class Belief(msgspec.Struct, frozen=True):
-    """What became of a bare pid."""
-
-    verdict: ClaimVerdict
-    why: str
-    handle: Handle | None = None
-    ended: bool = False
-    doubt: Reason | None = None  # why it is unknown
-
-
-def _believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belief:
-    """Whether a bare pid is this service's: visible as ours, satisfying every rule, and older than the claim."""
-    pid = bare.pid
-    if pid in table.lineage():
-        return Belief("refused", f"pid {pid} is ctl itself or the shell that called it")
-    try:
-        handle, verdict = table.judge(pid, rules)
-    except Gone:
-        return Belief("stale", f"pid {pid} has ended", ended=True)
-    if handle is None:
-        return Belief("unknown", f"names pid {pid}, which this user cannot judge", doubt="permission_denied")
-    anothers = verdict == YES and whose_main(service, host, handle) is not None
-    if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
-        return Belief("holds", f"pid {pid} satisfies every rule", handle)
-    handle.close()
-    if verdict == UNKNOWN:
-        return _unjudged(pid, rules)
-    if anothers:
-        return Belief("stale", f"pid {pid} is the recorded main process of another service")
-    if verdict == YES:
-        return Belief("stale", f"pid {pid} started after the file was written")
-    return Belief("stale", f"pid {pid} is another process ({_broken_rule(pid, rules)})")
-
-
-def _unjudged(pid: int, rules: Rules) -> Belief:
-    try:
-        why = rules.why_unsearched(procfs.ProcessLook(pid))
-    except Gone:
-        return Belief("stale", f"pid {pid} has ended", ended=True)
-    if why is None:
-        return Belief("unknown", f"names pid {pid}, which this user cannot judge", doubt="permission_denied")
-    return Belief("unknown", f"names pid {pid}, and {why} there", doubt="identity_unknown")
-
-
-def _broken_rule(pid: int, rules: Rules) -> str:
-    try:
-        broken = [name for name, verdict in rules.each(procfs.ProcessLook(pid)).items() if verdict == NO]
-    except Gone:
-        broken = []
-    return f"match.{broken[0]} says no" if broken and rules.marker is None else "not this service's"
-
-
 def _given(
     pid: int,
     service: Service,
@@ -230,16 +139,22 @@ def _given(
         if service.match.max == 1:
             what = f"its main process is pid {recorded.pid}, as recorded, not pid {pid}"
             raise CtlError("identity_mismatch", what, where="--pid")
-    belief = _believe(service, host, _rules_of_unit(service, host, rules, pid), BarePid(pid, None))
+    belief = believe(service, host, rules_of_unit(service, host, rules, pid), BarePid(pid, None))
     claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
     if belief.handle is not None:
         return Located([belief.handle], claims, record, "--pid", None)
     if belief.doubt is not None:
-        fix = AS_ROOT if belief.doubt == "permission_denied" else None
-        raise CtlError(belief.doubt, belief.why, where="--pid", fix=fix)
+        raise CtlError(belief.doubt, belief.why, where="--pid", fix=belief.fix)
     if not belief.ended:
         raise CtlError("identity_mismatch", belief.why, where="--pid")
-    return Located([], claims, record, None, None)
+    # One that has ended says nothing of the service, which may run all the same.
+    located = _by_other_claims(service, host, rules, record, claims)
+    if located.mains:
+        found = located.mains[0].pid
+        located.close()
+        what = f"{belief.why}, and is not its main process: that is pid {found}, by {located.source}"
+        raise CtlError("identity_mismatch", what, where="--pid")
+    return located
 
 
 def _by_table(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
@@ -258,8 +173,24 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
             fix="name the right one with --pid",
             details=lines,
         )
-    doubt = None if mains else _doubt(claims, scan, service.file)
-    return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", doubt)
+    if mains:
+        return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", None)
+    doubt = _doubt(claims, scan, service.file)
+    if doubt is not None or not scan.unproved:
+        return Located([], claims, record, "table", doubt, scan.unproved)
+    first = scan.unproved[0].pid
+    doubt = CtlError(
+        "identity_unknown",
+        f"cannot tell whether it is running: pid {first} {runs_as(service, rules, first)}",
+        where=service.file,
+        fix=line_to_add(first),
+        details=tuple(describe(seen(handle)) for handle in scan.unproved),
+    )
+    # Nobody but root and the owner of the run directory could have started it as another user: anyone else's look-alike
+    # must not keep it from being started.
+    trusted = {0, host.run_dir_owner}
+    may_start = trusted.isdisjoint(owner_of(handle) for handle in scan.unproved)
+    return Located([], claims, record, "table", doubt, scan.unproved, may_start)
 
 
 def marks_survivors(service: Service, record: Record | None) -> bool:
@@ -274,7 +205,10 @@ def marks_survivors(service: Service, record: Record | None) -> bool:
 def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Handle]:
     """The further main processes of a service that may have several; the record names one."""
     others: list[Handle] = []
-    for handle in _scan(service, host, rules).matching:
+    scan = _scan(service, host, rules)
+    for handle in scan.unproved:
+        handle.close()
+    for handle in scan.matching:
         if handle.pid == main.pid or main.pid in procfs.parents(handle.pid):
             handle.close()
         else:
@@ -285,29 +219,41 @@ def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Ha
 def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
     """The process table, of those who match only the main processes, and none that is another service's."""
     scan = host.scan(rules)
+    # Rules of two services may fit one process. Whose it is, is proved where the record of the other names it.
+    others = host.others_than(service.name)() if scan.matching or scan.unproved else None
     own: list[Handle] = []
-    for handle in scan.matching:
-        if whose_main(service, host, handle) is not None:
+    unproved: list[Handle] = []
+    for handle in (*scan.matching, *scan.unproved):
+        if others is not None and others.whose(handle) is not None:
             handle.close()
         else:
-            own.append(handle)
-    return msgspec.structs.replace(scan, matching=without_children(own))
+            (own if handle in scan.matching else unproved).append(handle)
+    return msgspec.structs.replace(
+        scan,
+        matching=without_children(own),
+        unproved=without_children(unproved),
+        unknown=[pid for pid in scan.unknown if _may_be(service, host, pid)],
+    )
 
 
-def whose_main(service: Service, host: Host, handle: Handle) -> str | None:
-    """The other service whose main process this is, None where it is no other's.
+def _may_be(service: Service, host: Host, pid: int) -> bool:
+    """Whether one that could not be judged may be the service: it is not known to be another one."""
+    from ctl.system.cgroups import unit_of
 
-    Rules of two services may fit one process. Whose it is, is proved where the record of the other names it.
-    """
-    own = host.marker(service)
     try:
-        marker = procfs.read_marker(handle.pid)
-        if marker is None or marker.run_dir != own.run_dir or marker.target == own.target:
-            return None
-        other = host.records.read(str(parse_target(marker.target)))
-    except (Gone, Refused, Unreadable, CtlError):
-        return None
-    return other.target if other is not None and same_process(other.identity, handle.identity) else None
+        handle = open_handle(pid)
+        if handle is None:
+            return False
+        with handle:
+            if host.others_than(service.name)().whose(handle) is not None:
+                return False
+            unit = unit_of(pid) if ProcessLook(pid).is_overwritten else None
+            own = {f"{service.name}.service", f"ctl@{service.name}.service"}
+            return unit is None or unit.name in own or unit == unit_of(procfs.own_pid())
+    except Forbidden:
+        return True
+    except Gone:
+        return False
 
 
 def without_children(matching: list[Handle]) -> list[Handle]:
@@ -332,7 +278,11 @@ def _doubt(claims: list[Claim], scan: table.Scan | None = None, file: str = "") 
             return CtlError(reason, what, where=claim.where, fix=claim.fix)
     if scan is None:
         return None
-    if forbidden := [pid for pid in scan.unknown if pid not in scan.unsearched]:
+    forbidden = [pid for pid in scan.unknown if pid not in scan.unsearched]
+    if forbidden and (blank := _blank(forbidden)) is not None:
+        what = f"{cannot_tell}: pid {blank} executes the same, and has overwritten its arguments or environment"
+        return CtlError("unknown", what, fix="see what it is, with ctl explain; give the service a [match] rule")
+    if forbidden:
         shown = ", ".join(map(str, forbidden[:5])) + (", ..." if len(forbidden) > 5 else "")
         why = f"not allowed to see whether pid {shown} is it"
     elif scan.unsearched:
@@ -344,3 +294,15 @@ def _doubt(claims: list[Claim], scan: table.Scan | None = None, file: str = "") 
     else:
         return None
     return CtlError("permission_denied", f"{cannot_tell}: {why}", fix=AS_ROOT)
+
+
+def _blank(pids: list[int]) -> int | None:
+    """The first that shows nothing of itself, though it may be read."""
+    for pid in pids:
+        try:
+            look = ProcessLook(pid)
+            if look.is_overwritten or look.command_line == "":
+                return pid
+        except Gone:
+            continue
+    return None

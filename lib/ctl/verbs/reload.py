@@ -121,7 +121,7 @@ def _send(service: Service, host: Host, located: Located, signal: str, result: R
 
 def _run(service: Service, host: Host, located: Located, argv: Argv, timeout: float, result: Result) -> None:
     """It carries the service's run id: a kill of the service meanwhile ends the command, too."""
-    program = host.command_program(service, located.run_ids[0] if located.run_ids else "")
+    program = host.command_program(service, located.record)
     # As systemd.service(5) has it for ExecReload=.
     program = msgspec.structs.replace(program, environment=program.environment | {"MAINPID": str(located.mains[0].pid)})
     host.progress(service.name, f"reload: {argv[0]}", now() + timeout)

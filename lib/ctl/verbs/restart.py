@@ -20,7 +20,7 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
     """
     began = now()
     require_startable(service, host)
-    stopping = msgspec.structs.replace(stopping, must_run=True)
+    stopping = msgspec.structs.replace(stopping, must_run=True, to_restart=True)
     if stopping.dry_run:
         require_loggable(service, host)
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)

@@ -71,7 +71,7 @@ def _resume(service: Service, host: Host, options: ResumeOptions, located: Locat
     members = members_of(located, service, host)
     try:
         # The main process last: it is not to find its children still held.
-        held = [handle for handle in (*members.refresh(), *located.mains) if handle.is_stopped]
+        held = [handle for handle in (*members.refresh(), *located.mains) if handle.is_stopped is not False]
         if options.dry_run:
             left = ["remove what is on record of its pause"] if on_record is not None else []
             result.plan = Plan(

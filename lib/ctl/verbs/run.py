@@ -12,6 +12,7 @@ from ctl.system.host import Host
 from ctl.system.pidfd import own_identity
 from ctl.system.portrait import rfc3339_now
 from ctl.system.spawn import become, require_executable
+from ctl.verbs.launch import Run
 from ctl.verbs.locate import locate
 from ctl.verbs.start import earlier_runs, start_of
 
@@ -31,7 +32,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
     # The descriptor of the lock is closed by exec, which releases it.
     with host.locked_to_start(service.name, "run", lock_timeout):
         located = locate(service, host)
-        if located.doubt is not None:
+        if located.doubt is not None and not located.may_start:
             raise located.doubt
         if located.mains:
             what = f"already running as pid {located.mains[0].pid}: run would start a second one"
@@ -40,13 +41,14 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)
         identity = own_identity()
-        earlier, fault = earlier_runs(located, service, host)
-        if fault is not None:
+        earlier, faults = earlier_runs(located, service, host)
+        for fault in faults:
             host.say(service.name, fault.what, fault.where, fault.fix)
+        program, key = host.with_token(program, service.name, run_id)
         host.records.write(
             Record(
-                target=service.name, identity=identity, run_id=run_id, earlier_run_ids=earlier, since=rfc3339_now(),
-                run_began=identity.start_ticks, ready=None,
+                target=service.name, identity=identity, since=rfc3339_now(), run_began=identity.start_ticks, ready=None,
+                **Run(run_id, key, earlier).recorded,
             )
         )  # fmt: skip
         host.note(service.name, "run", identity=identity)

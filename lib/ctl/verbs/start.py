@@ -9,19 +9,18 @@ import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Plan, Result
-from ctl.model.record import Record
+from ctl.model.record import Record, Runs, runs_on_record
 from ctl.model.service import Service, Start
 from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.logfile import is_sink, require_log
-from ctl.system.members import Members
 from ctl.system.portrait import describe, rfc3339, seen, started
 from ctl.system.spawn import require_executable
 from ctl.system.wait import now
-from ctl.verbs.launch import Launch
+from ctl.verbs.launch import Launch, Run
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.runs import run_id_of, run_ids_of
+from ctl.verbs.runs import faults_of, leftovers_of, runs_of
 from ctl.verbs.stop import require_expected, state_before
 
 _GATED_ENDS_WITHIN = 5.0  # seconds
@@ -70,10 +69,11 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
             elif located.source != "record":
                 steps = (f"record pid {result.pid}, which runs without a record",)
                 result.plan = Plan(steps=steps, after=result.after)
-        elif located.doubt is not None:
+        elif located.doubt is not None and not located.may_start:
             result.after = result.before
             result.fail(located.doubt)
         else:
+            result.errors += [Fault.of(located.doubt)] if located.doubt is not None else []
             _launch_or_tell(service, host, options, located, result)
         result.duration_s = round(now() - began, 3)
         return result
@@ -149,9 +149,10 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
         result.reason, result.after, result.plan = "planned", result.before, plan_of(service, host, options)
         return
     timeout = service.ready.timeout if options.timeout is None else options.timeout
-    earlier, fault = earlier_runs(located, service, host)
-    result.errors += [fault] if fault is not None else []
-    launch = Launch(service, start, host, run_id, earlier)
+    earlier, faults = earlier_runs(located, service, host)
+    result.errors += faults
+    program, key = host.with_token(program, service.name, run_id)
+    launch = Launch(service, start, host, Run(run_id, key, earlier))
     result.pid = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
     result.changed, result.reason, result.after = True, "started", "ready"
     result.errors += launch.faults
@@ -164,12 +165,15 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         if located.source == "record" and located.record is not None:
             host.records.restore_pid(located.record)
             return
+        earlier = runs_on_record(located.record)
         host.records.write(
             Record(
                 target=service.name,
                 identity=main.identity,
-                run_id=run_id_of(main.pid, host.marker(service)),
-                earlier_run_ids=located.run_ids,
+                run_id=None,
+                key=earlier.key,
+                earlier_run_ids=earlier.ids,
+                earlier_bare_ids=earlier.bare,
                 since=rfc3339(started(main)),
                 adopted=True,
             )
@@ -180,17 +184,22 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         result.errors.append(Fault.of(error))
 
 
-def earlier_runs(located: Located, service: Service, host: Host) -> tuple[tuple[str, ...], Fault | None]:
-    """The run ids that something still carries although their main process has ended, and what to say of it."""
-    run_ids = run_ids_of(located, service, host)
-    members = Members([], run_ids, 0)
+def earlier_runs(located: Located, service: Service, host: Host) -> tuple[Runs | None, list[Fault]]:
+    """The runs of which something is left, or may be, though their main process has ended; and what to say of that.
+
+    Nothing that is left keeps the service from being started.
+    """
+    runs = runs_of(located, service, host)
+    members = leftovers_of(runs, service, host)
     try:
         left = [seen(handle) for handle in members.refresh()]
+        unproved = [seen(handle) for handle in members.unproved()]
+        faults = faults_of(members)
     finally:
         members.close()
-    if not left:
-        return (), None
-    what = f"{len(left)} process{'es' if len(left) > 1 else ''} of an earlier run still there"
-    fix = f"ctl stop {service.name}, which ends them too"
-    fault = Fault(reason="failed", what=what, fix=fix, details=tuple(describe(process) for process in left))
-    return run_ids, fault
+    if left:
+        many = "es" if len(left) > 1 else ""
+        what = f"{len(left)} process{many} of an earlier run still there"
+        fix = f"ctl stop {service.name}, which ends them too"
+        faults.insert(0, Fault(reason="failed", what=what, fix=fix, details=tuple(map(describe, left))))
+    return runs if left or unproved or members.gave_up else None, faults

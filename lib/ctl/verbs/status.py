@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from ctl.model.answer import Answer
 from ctl.model.errors import CtlError
@@ -15,8 +16,10 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, seen, started, vitals
 from ctl.system.probe import probe_of
+from ctl.system.procfs import Forbidden, Gone, read_stat
 from ctl.system.wait import wall_clock
 from ctl.verbs.asking import ask
+from ctl.verbs.holding import held_by_tracer
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.many import each
 
@@ -91,10 +94,11 @@ def _not_found(service: Service, located: Located) -> Status:
 
 def _running(service: Service, host: Host, located: Located, main: Handle) -> Status:
     process = seen(main)
-    facts = vitals(main)
+    facts = vitals(main, _anothers(service, host))
     began = started(main)
     uptime = uptime_of(main)
-    is_paused = main.is_stopped
+    is_stopped = main.is_stopped
+    is_paused = is_stopped is True
     paused = host.pause_of(service, main) if is_paused else None
     answer = None if is_paused else whether_ready(service, host, located, uptime)
     ready = None if answer is None else answer.verdict == YES
@@ -115,7 +119,26 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
         paused_since=None if paused is None else paused.since,
         paused_until=None if paused is None else paused.until,
         claim=located.claims,
+        errors=[] if is_stopped is not None else [_untold(main)],
     )
+
+
+def _untold(main: Handle) -> Fault:
+    what = f"cannot tell whether it is paused, or would stay so{held_by_tracer([main])}"
+    return Fault(reason="unknown", what=what)
+
+
+def _anothers(service: Service, host: Host) -> Callable[[int], bool]:
+    """What says of a process whether another target's record names it. Records are read when that is first asked."""
+    others = cache(host.others_than(service.name))
+
+    def is_anothers(pid: int) -> bool:
+        try:
+            return others().name(pid, read_stat(pid).start_ticks)
+        except (Gone, Forbidden):
+            return False
+
+    return is_anothers
 
 
 def _state(host: Host, target: str, is_ready: bool | None) -> State:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ctl.verbs.supervision import Supervision
 
 KILL = parse_schedule("KILL/5")
+_LOOKS = 3  # more, for what comes and goes too fast
+_TOO_FAST = "processes come and go too fast to tell whether all of its own are gone"
+_LOOK = "look with: ctl explain {}"
 
 
 class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,7 @@ class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
     expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
+    to_restart: bool = False  # it is started after that
     must_run: bool = False  # where a pid is expected: a service that does not run is refused, too
 
 
@@ -117,11 +121,13 @@ def _end_located(
     supervision = _supervision(located, service)
     with _members(located, service, host) as members:
         try:
-            if located.doubt is not None:
+            if located.doubt is not None and not (options.to_restart and located.may_start):
                 raise located.doubt
             require_expected(mains, options.expect_pid.get(service.name), must_run=options.must_run)
             # Without a main process there is nobody whose end the others could wait for.
-            leftovers = members.refresh() if members is not None and not mains and mode != "process" else []
+            leftovers = (
+                _leftovers(members, service.name) if members is not None and not mains and mode != "process" else []
+            )
             if options.dry_run:
                 result.reason = "planned" if mains or leftovers else "already_stopped"
                 from ctl.verbs.plan import schedule_plan, with_cleaning, with_surroundings
@@ -131,20 +137,11 @@ def _end_located(
                     plan = with_surroundings(service, plan)
                 result.plan = with_cleaning(service, host, located, plan)
             else:
-                gently = done == "stopped" and bool(mains)
-                if gently:
-                    _before(service, host, located, result)
-                result.after = "stopped"
-                if members is not None and (mains or leftovers):
-                    from ctl.verbs.ending import Ending
+                _act(service, host, located, members if mains or leftovers else None, schedule, mode, done, result)
+            if members is not None and result.ok:
+                from ctl.verbs.runs import faults_of
 
-                    ending = Ending(service.name, host, mains, members, schedule)
-                    _carry_out(ending, mode if mains else "tree", result, done)
-                if not result.survivors:
-                    _clean_up(service, host, located, result)
-                count_as_success(result, host)
-                if gently and result.ok:
-                    _after(service, host, located, result)
+                result.errors += faults_of(members)
         except (CtlError, OSError) as error:  # what has been sent stays in the result
             result.after = "unknown" if result.signals else before
             result.fail(as_ctl_error(error))
@@ -152,6 +149,34 @@ def _end_located(
     if supervision is not None:
         supervision.tell_end(result, killed=done == "killed")
     return result
+
+
+def _act(
+    service: Service,
+    host: Host,
+    located: Located,
+    members: Members | None,
+    schedule: Schedule,
+    mode: KillMode,
+    done: Literal["stopped", "killed"],
+    result: Result,
+) -> None:
+    """The hooks and the drain, the schedule on all there is, and what is left to be removed. Raises CtlError."""
+    mains = located.mains
+    gently = done == "stopped" and bool(mains)
+    if gently:
+        _before(service, host, located, result)
+    result.after = "stopped"
+    if members is not None:
+        from ctl.verbs.ending import Ending
+
+        ending = Ending(service.name, host, mains, members, schedule)
+        _carry_out(ending, mode if mains else "tree", result, done)
+    if not result.survivors and result.reason != "unknown":
+        _clean_up(service, host, located, result)
+    count_as_success(result, host)
+    if gently and result.ok:
+        _after(service, host, located, result)
 
 
 @contextmanager
@@ -167,6 +192,18 @@ def _members(located: Located, service: Service, host: Host) -> Iterator[Members
         yield members
     finally:
         members.close()
+
+
+def _leftovers(members: Members, target: str) -> list[Handle]:
+    """What is left of a main process that has ended. Raises CtlError where it cannot be told whether anything is."""
+    left = members.refresh()
+    for _ in range(_LOOKS):
+        left = left or (members.refresh() if members.gave_up else [])
+    if members.unreadable and not left:
+        raise CtlError("unknown", f"cannot tell whether anything is left of it: {members.unreadable}")
+    if members.gave_up and not left:
+        raise CtlError("unknown", _TOO_FAST, fix=_LOOK.format(target))
+    return left
 
 
 def _supervision(located: Located, service: Service) -> Supervision | None:
@@ -205,7 +242,7 @@ def _after(service: Service, host: Host, located: Located, result: Result) -> No
 def command_program(service: Service, host: Host, located: Located, result: Result) -> Program | None:
     """As whom the commands run, None where this user may not run them: that keeps nobody from stopping the service."""
     try:
-        return host.command_program(service, located.run_ids[0] if located.run_ids else "")
+        return host.command_program(service, located.record)
     except CtlError as error:
         what = f"hooks and drain were not run: {error.what}"
         fault = Fault(reason="hook_failed", what=what, where=error.where, fix=error.fix)
@@ -225,9 +262,9 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
         result.signals, result.escalated = ending.signals, ending.escalated
         result.changed = bool(ending.signals)
     result.errors += ending.faults
-    if ending.gave_up and not result.survivors:
-        what = "its processes come and go too fast to tell whether all of them are gone"
-        result.errors.append(Fault(reason="failed", what=what, fix=f"look with: ctl explain {result.target}"))
+    if ending.gave_up and not result.survivors and mode != "process" and result.ok:
+        result.after = "unknown"
+        result.fail(CtlError("unknown", _TOO_FAST, fix=_LOOK.format(result.target)))
     if result.survivors and result.ok:
         _report_survivors(ending, result)
     elif result.ok and result.escalated and done == "stopped":
