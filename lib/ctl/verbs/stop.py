@@ -143,7 +143,6 @@ def _end_located(
 
                 result.errors += faults_of(members)
         except (CtlError, OSError) as error:  # what has been sent stays in the result
-            result.after = "unknown" if result.signals else before
             result.fail(as_ctl_error(error))
     result.duration_s = round(now() - began, 3)
     if supervision is not None:
@@ -258,6 +257,9 @@ def _carry_out(ending: Ending, mode: KillMode, result: Result, done: Literal["st
         result.survivors = ending.carry_out(mode)
     except Interrupted as error:
         _report_interrupt(ending, error, result)
+    except BaseException:
+        result.after = "unknown" if ending.signals else result.before
+        raise
     finally:
         result.signals, result.escalated = ending.signals, ending.escalated
         result.changed = bool(ending.signals)
