@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.world import TARGETS, World, is_trusted, remove
+from support.requires import has_pidfd_inodes
 from support.sandbox import PLAIN_UID, Json
 
 HOUR = 3600.0
@@ -143,6 +144,8 @@ RECORDS: dict[str, Callable[[World, str, Json | None], Json | None]] = {
     "another service's": _of_another_service,
     "earlier run's": _of_earlier_run,
 }
+if not has_pidfd_inodes():  # nothing tells these two from what they claim to be
+    del RECORDS["other inode"], RECORDS["bystander's twin"]
 PIDS: dict[str, Callable[[World, str], int | None]] = {
     "bystander's pid": _bystanders,
     "bystander's pid, long ago": _bystanders,

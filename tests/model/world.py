@@ -23,6 +23,7 @@ from support import proc
 from support.bystander import assert_untouched
 from support.pidreuse import Pids
 from support.reaper import Process, Reaper
+from support.requires import has_pidfd_inodes
 from support.sandbox import PLAIN_UID, Json, Result, Sandbox
 from support.waiting import wait_until
 
@@ -412,7 +413,7 @@ class World:
             "pid_ns": os.stat(f"/proc/{pid}/ns/pid").st_ino,
             "pid": pid,
             "start_ticks": proc.start_time(pid),
-            "pidfd_inode": inode,
+            "pidfd_inode": inode if has_pidfd_inodes() else None,
         }
 
 

@@ -46,10 +46,14 @@ def requires_strace() -> None:
         pytest.skip("needs the right to trace processes")
 
 
-def requires_pidfd_inodes() -> None:
+def has_pidfd_inodes() -> bool:
     """Linux 6.9 and newer give each process's pidfd an inode of its own."""
     release = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
-    if release < (6, 9):
+    return release >= (6, 9)
+
+
+def requires_pidfd_inodes() -> None:
+    if not has_pidfd_inodes():
         pytest.skip("needs Linux 6.9: pidfds with inodes of their own")
 
 
