@@ -255,7 +255,7 @@ def test_a_place_that_is_turned_all_the_time_leads_root_nowhere(
         turned = "replace", logs / "web.log", victim / "web.log"
     sandbox.reaper.start(sandbox.programs("turner", *turned), user=NOBODY_UID)
     pid_file = {"pid_file": str(logs / "web.pid"), "schedule": "KILL/5"}
-    define(sandbox, logs / "web.log", "echo $$ >$0; exit 3", stop=pid_file)
+    define(sandbox, logs / "web.log", "exit 3", ready={"settle": 10}, stop=pid_file)
     before, codes = seen(victim), set()
     for verb in ("start", "logs", "restart", "stop") * 8:
         done = sandbox.ctl(verb, "web", timeout=20)
