@@ -176,7 +176,7 @@ def test_a_service_of_root_is_seen_by_a_plain_user_and_not_touched(sandbox: Sand
 def test_a_refused_signal_is_one_clear_line_and_the_record_is_kept(
     plain_sandbox: Sandbox, word: str, verb: str, recorded: bool
 ) -> None:
-    plain_sandbox.service(word, "polite", match={"cmdline": word})
+    plain_sandbox.service(word, "polite", match={"cmdline": word, "user": str(NOBODY_UID)})
     other = start_bystander(plain_sandbox.reaper, plain_sandbox.programs("recorder", "-", word), NOBODY_UID)
     if recorded:
         adopted = plain_sandbox.ctl("start", word, "--json").expect(0).one
@@ -194,7 +194,7 @@ def test_a_refused_signal_is_one_clear_line_and_the_record_is_kept(
 
 
 def test_one_target_that_may_not_be_signalled_costs_the_other_nothing(plain_sandbox: Sandbox, word: str) -> None:
-    plain_sandbox.service(word, "polite", match={"cmdline": word})
+    plain_sandbox.service(word, "polite", match={"cmdline": word, "user": str(NOBODY_UID)})
     plain_sandbox.service("own", "polite")
     other = start_bystander(plain_sandbox.reaper, plain_sandbox.programs("recorder", "-", word), NOBODY_UID)
     plain_sandbox.ctl("start", "own").expect(0)
@@ -206,7 +206,7 @@ def test_one_target_that_may_not_be_signalled_costs_the_other_nothing(plain_sand
 def test_a_root_that_lacks_the_capability_is_refused_like_anyone(sandbox: Sandbox, word: str) -> None:
     """As in many a container: uid 0 without CAP_KILL."""
     requires("setpriv")
-    sandbox.define(word, {"match": {"cmdline": word}})
+    sandbox.define(word, {"match": {"cmdline": word, "user": str(NOBODY_UID)}})
     other = start_bystander(sandbox.reaper, sandbox.programs("recorder", "-", word), NOBODY_UID)
     powerless = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill"]
     for verb in ("stop", "kill"):

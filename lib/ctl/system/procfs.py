@@ -468,7 +468,7 @@ def _threads(pid: int) -> list[int]:
     except OSError as error:
         if error.errno in _GONE:
             raise Gone(pid) from None
-        if error.errno in _FORBIDDEN:
+        if isinstance(error, PermissionError):
             return [pid]
         raise
 
