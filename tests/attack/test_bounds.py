@@ -36,7 +36,8 @@ def hostile(sandbox: Sandbox, *words: str) -> Process:
 
 
 def with_pattern(sandbox: Sandbox, pattern: str) -> None:
-    sandbox.service("web", "idle", match={"cmdline": pattern.replace("ID", sandbox.reaper.mark)})
+    """A service of nobody's, as the hostile processes are: those of other users are no candidates."""
+    sandbox.service("web", "idle", match={"cmdline": pattern.replace("ID", sandbox.reaper.mark), "user": "nobody"})
 
 
 def helpers_of(ctl: Process) -> list[int]:

@@ -39,7 +39,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
 # A new lock file cannot be made either.
 UNLOCKED = "cannot lock the service: its run directory is full or read-only"
 FIRST_START = [
-    (full, "cannot write the record of the service: No space left on device"), (no_inodes, UNLOCKED),
+    (full, "cannot make the key of the run directory: No space left on device"), (no_inodes, UNLOCKED),
     (read_only, UNLOCKED),
 ]  # fmt: skip
 NAMES = [name.replace(" ", "-") for name in SPOILED]

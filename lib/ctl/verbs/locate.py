@@ -29,6 +29,9 @@ class _Doubt(TypedDict):
     fix: str | None
 
 
+_CANNOT_TELL = "cannot tell whether it is running"
+
+
 class Located(msgspec.Struct, frozen=True):
     """What is known of a service. Without `mains` and without `doubt`, it is not running."""
 
@@ -159,7 +162,7 @@ def _given(
 
 def _by_table(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
     if marks_survivors(service, record):
-        return Located([], claims, record, None, _doubt(claims))
+        return Located([], claims, record, None, _doubt_of_claims(claims))
     scan = _scan(service, host, rules)
     mains = scan.matching
     if len(mains) > service.match.max:
@@ -175,13 +178,13 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
         )
     if mains:
         return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", None)
-    doubt = _doubt(claims, scan, service.file)
+    doubt = _doubt(claims, scan, rules, service.file)
     if doubt is not None or not scan.unproved:
         return Located([], claims, record, "table", doubt, scan.unproved)
     first = scan.unproved[0].pid
     doubt = CtlError(
         "identity_unknown",
-        f"cannot tell whether it is running: pid {first} {runs_as(service, rules, first)}",
+        f"{_CANNOT_TELL}: pid {first} {runs_as(service, rules, first)}",
         where=service.file,
         fix=line_to_add(first),
         details=tuple(describe(seen(handle)) for handle in scan.unproved),
@@ -268,19 +271,22 @@ def without_children(matching: list[Handle]) -> list[Handle]:
     return mains
 
 
-def _doubt(claims: list[Claim], scan: table.Scan | None = None, file: str = "") -> CtlError | None:
-    """Why it may be running although it was not found. Unknown is never taken as "not running"."""
-    cannot_tell = "cannot tell whether it is running"
+def _doubt_of_claims(claims: list[Claim]) -> CtlError | None:
+    """Why it may be running by what a claim says, though none holds."""
     for claim in claims:
         if claim.verdict == "unknown":
             reason = claim.doubt or "permission_denied"
-            what = f"{cannot_tell}: its {claim.source} {claim.why}"
-            return CtlError(reason, what, where=claim.where, fix=claim.fix)
-    if scan is None:
-        return None
+            return CtlError(reason, f"{_CANNOT_TELL}: its {claim.source} {claim.why}", where=claim.where, fix=claim.fix)
+    return None
+
+
+def _doubt(claims: list[Claim], scan: table.Scan, rules: Rules, file: str) -> CtlError | None:
+    """Why it may be running although it was not found. Unknown is never taken as "not running"."""
+    if (doubt := _doubt_of_claims(claims)) is not None:
+        return doubt
     forbidden = [pid for pid in scan.unknown if pid not in scan.unsearched]
-    if forbidden and (blank := _blank(forbidden)) is not None:
-        what = f"{cannot_tell}: pid {blank} executes the same, and has overwritten its arguments or environment"
+    if forbidden and (blank := _blank(forbidden, rules)) is not None:
+        what = f"{_CANNOT_TELL}: pid {blank} executes the same, and has overwritten its arguments or environment"
         return CtlError("unknown", what, fix="see what it is, with ctl explain; give the service a [match] rule")
     if forbidden:
         shown = ", ".join(map(str, forbidden[:5])) + (", ..." if len(forbidden) > 5 else "")
@@ -288,20 +294,20 @@ def _doubt(claims: list[Claim], scan: table.Scan | None = None, file: str = "") 
     elif scan.unsearched:
         pid, why = next(iter(scan.unsearched.items()))
         others = f", and {len(scan.unsearched) - 1} more" if len(scan.unsearched) > 1 else ""
-        return CtlError("identity_unknown", f"{cannot_tell}: {why} on pid {pid}{others}", where=file)
+        return CtlError("identity_unknown", f"{_CANNOT_TELL}: {why} on pid {pid}{others}", where=file)
     elif scan.hidden:
         why = "/proc hides the processes of other users (hidepid)"
     else:
         return None
-    return CtlError("permission_denied", f"{cannot_tell}: {why}", fix=AS_ROOT)
+    return CtlError("permission_denied", f"{_CANNOT_TELL}: {why}", fix=AS_ROOT)
 
 
-def _blank(pids: list[int]) -> int | None:
-    """The first that shows nothing of itself, though it may be read."""
+def _blank(pids: list[int], rules: Rules) -> int | None:
+    """The first that executes what the service does and shows nothing of itself, though it may be read."""
     for pid in pids:
         try:
             look = ProcessLook(pid)
-            if look.is_overwritten or look.command_line == "":
+            if (look.is_overwritten or look.command_line == "") and rules.may_be(look):
                 return pid
         except Gone:
             continue
