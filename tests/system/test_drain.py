@@ -750,7 +750,7 @@ def test_what_may_not_be_run_as_its_user_keeps_nobody_from_stopping(plain_sandbo
     process = sandbox.reaper.start([*sandbox.programs("idle"), word], user=sandbox.owner)
     definition: dict[str, Any] = {
         "start": {"command": sandbox.programs("idle"), "user": "root"},
-        "match": {"cmdline": f"idle.*{word}"},
+        "match": {"cmdline": f"idle.*{word}", "user": str(sandbox.owner)},
     }
     if hooks:
         definition["stop"] = {"before": [["true"]], "after": [["true"]]}

@@ -294,7 +294,7 @@ def test_a_fault_of_the_kernel_s_in_the_midst_of_a_pause_leaves_nothing_held(san
 def test_what_may_not_be_signalled_is_not_held(plain_sandbox: Sandbox) -> None:
     requires_root()
     word = f"orders-{plain_sandbox.reaper.mark}"
-    plain_sandbox.define(word, {"match": {"cmdline": word}})
+    plain_sandbox.define(word, {"match": {"cmdline": word, "user": "nobody"}})
     other = start_bystander(plain_sandbox.reaper, plain_sandbox.programs("recorder", "-", word), NOBODY_UID)
     for options in ([], ["--for", "1h"]):
         refused = plain_sandbox.ctl("pause", word, *options).expect(4)
