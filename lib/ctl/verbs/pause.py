@@ -103,7 +103,10 @@ def _hold(
         is_gone = all(main.is_gone for main in located.mains)
         result.changed, result.after = False, "stopped" if is_gone else state_before(located)
         raise
-    result.reason, result.after, result.changed = "paused", "paused", True
+    # Among many that come and go it was not clear before whether all of it was held already.
+    lasts_otherwise = options.seconds is not None or (was_paused is not None and was_paused.until is not None)
+    result.changed = bool(result.signals) or lasts_otherwise
+    result.reason, result.after = "paused" if result.signals else "already_paused", "paused"
 
 
 def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Result) -> None:
@@ -114,7 +117,7 @@ def _stop_everyone(host: Host, mains: list[Handle], members: Members, result: Re
     strangers = list(mains)  # they first: what they would still start
     while strangers or members.gave_up:
         told |= {handle.identity for handle in strangers}
-        send_all(host, strangers, "STOP", result, began)
+        send_all(host, [handle for handle in strangers if not handle.is_stopped], "STOP", result, began)
         await_all(host, strangers, deadline, stopped=True)
         if all(main.is_gone for main in mains):
             raise CtlError("not_running", "ended while it was being paused")
