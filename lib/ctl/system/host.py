@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,19 +27,19 @@ from ctl.system.environment import DEFAULT_PATH, given, variable
 from ctl.system.failure import failure
 from ctl.system.files.ours import Refused
 from ctl.system.interrupts import Patience
-from ctl.system.key import TOKEN, Key, make_key, read_key
 from ctl.system.pid_files import BarePid, read_pid_file, remove_pid_file
 from ctl.system.pidfd import Handle
-from ctl.system.programs import programs_of
-from ctl.system.recorded import Others, Recorded
 from ctl.system.records import Records
 from ctl.system.trust import require_trusted
 from ctl.system.users import NO_USER, account_of, uid_of
 
 if TYPE_CHECKING:
     from ctl.model.event import Kind
+    from ctl.model.match import Program as Executed
     from ctl.system.herald import Herald
     from ctl.system.journal import Journal
+    from ctl.system.key import Key
+    from ctl.system.recorded import Others, Recorded
     from ctl.system.shortlist import Shortlist
     from ctl.system.unit import Unit
     from ctl.system.watch import Watch
@@ -88,7 +88,6 @@ class Host:
         self.progress: Progress = _unwatched if herald is None else herald.progress
         self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
-        self._recorded = Recorded(self.records)
         self._journal = journal
         self.acts_on_many = False  # whether several targets are acted on side by side
         self._shortlist: Callable[[], Shortlist] | None = None
@@ -226,7 +225,7 @@ class Host:
             uid = uid_of(service.match.user, f"{service.file}, match.user")
         else:
             uid = self.service_uid(service)
-        rules = service.rules(uid, self.marker(service), cache(partial(programs_of, service.start)))
+        rules = service.rules(uid, self.marker(service), cache(partial(_programs_of, service.start)))
         if service.cmdline is None:
             return rules
         from ctl.system.regex import Budget, Searcher
@@ -271,12 +270,20 @@ class Host:
             return None
         return account_of(start.user, start.group, f"{service.file}, start.user")
 
+    @cached_property
+    def _recorded(self) -> Recorded:
+        from ctl.system.recorded import Recorded
+
+        return Recorded(self.records)
+
     def others_than(self, target: str) -> Callable[[], Others]:
         """What tells which main processes the records of the other targets name now."""
         return lambda: self._recorded.besides(target)
 
     def key(self) -> Key | None:
         """The key of the run directory, None where there is none yet. Raises CtlError where it may not be read."""
+        from ctl.system.key import read_key
+
         return read_key(self.config.run_dir)
 
     def token(self, target: str, run_id: str, key_id: str | None) -> str:
@@ -289,6 +296,8 @@ class Host:
 
     def with_token(self, program: Program, target: str, run_id: str) -> tuple[Program, str]:
         """The program of a new run of the target with its token, and the id of the key for that. Raises CtlError."""
+        from ctl.system.key import TOKEN, make_key
+
         self.records.prepare()
         key = make_key(self.config.run_dir)
         environment = program.environment | {TOKEN: key.token(target, run_id)}
@@ -361,6 +370,8 @@ class Host:
             token = self.token(service.name, run_id, record.key)
         except CtlError:  # then nothing of it could be told by one
             return program
+        from ctl.system.key import TOKEN
+
         return structs.replace(program, environment=program.environment | {TOKEN: token})
 
     def log_path(self, service: Service) -> Path:
@@ -441,6 +452,12 @@ def _base_environment(account: Account | None) -> dict[str, str]:
 @cache
 def _own_account(uid: int) -> Account:
     return account_of(str(uid), None, "")
+
+
+def _programs_of(start: Start | None) -> frozenset[Executed]:
+    from ctl.system.programs import programs_of
+
+    return programs_of(start)
 
 
 def _from_systemd(text: str) -> BarePid:

@@ -14,12 +14,9 @@ import msgspec
 from ctl.model.match import Rules, Unsearched, necessary_literals
 from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
-from ctl.system.another import arguments_of_ctl, callers_of
 from ctl.system.gate import is_gated
-from ctl.system.managers import is_service_manager
 from ctl.system.pidfd import Handle, is_anothers, open_handle
 from ctl.system.procfs import Forbidden, Gone, ProcessLook
-from ctl.system.regex import Budget, Searcher
 from ctl.system.sieve import worth_a_look
 from ctl.system.turns import let_others
 from ctl.system.wait import Wait, now
@@ -97,6 +94,8 @@ def _judge_each(pids: Iterable[int], rules: Rules) -> Scan:
         try:
             if rules.verdict(ProcessLook(pid)) == NO:
                 continue
+            from ctl.system.another import arguments_of_ctl, callers_of
+
             if (arguments := arguments_of_ctl(pid)) is not None:
                 callers |= callers_of(pid, arguments)
                 continue
@@ -126,6 +125,8 @@ def _unsearched(unknown: list[int], rules: Rules) -> dict[int, str]:
 
 def _has_called_ctl(pid: int) -> bool:
     """Whether a ctl descends from it, and has its arguments from there."""
+    from ctl.system.another import arguments_of_ctl
+
     try:
         called = (arguments_of_ctl(child) for child in procfs.descendants(pid) or ())
         line = procfs.read_command_line(pid) or ""
@@ -172,6 +173,8 @@ def instances(patterns: Mapping[str, re.Pattern[str] | None], run_dir: str, wait
 
     A claim is no proof: each is still to be located. Raises what `wait` raises.
     """
+    from ctl.system.regex import Budget, Searcher
+
     claimed: set[str] = set()
     unsearched: dict[str, str] = {}
     budget = Budget()
@@ -252,6 +255,9 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "other_pid_namespace"
     if _is_in_container(handle.pid):
         return "container"
+    from ctl.system.another import arguments_of_ctl
+    from ctl.system.managers import is_service_manager
+
     if arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
     if is_gated(handle.pid):
@@ -278,6 +284,8 @@ def serves_login(handle: Handle) -> bool:
 
 def callers_of_ctl(rules: Rules) -> dict[int, int]:
     """Who called another ctl that these rules fit, so that `scan` leaves it out: its pid, and that of the ctl."""
+    from ctl.system.another import arguments_of_ctl, callers_of
+
     callers: dict[int, int] = {}
     for pid in procfs.pids():
         try:
