@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     adopted: bool = False  # found running, not started by ctl
 
 
-class Runs(NamedTuple):
+class Runs(msgspec.Struct, frozen=True):
     """Runs by their public ids."""
 
     ids: tuple[str, ...] = ()

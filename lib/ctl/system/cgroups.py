@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ctl.system import procfs
 from ctl.system.procfs import Gone
@@ -12,7 +14,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 _RUNTIMES: Final = ("kubepods", "docker", "libpod")
 
 
-class ServiceUnit(NamedTuple):
+class ServiceUnit(msgspec.Struct, frozen=True):
     """A service unit of systemd."""
 
     name: str

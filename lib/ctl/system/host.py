@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import copy
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -127,7 +126,8 @@ class Host:
 
     def more_patient(self) -> Host:
         """The same host for cleaning up after an interrupt: it takes one more to end that."""
-        other = copy(self)
+        other = object.__new__(Host)  # what copy(3) does; importing that takes 1 ms
+        vars(other).update(vars(self))
         other.patience = self.patience.longer()
         other.records = Records(self.config.run_dir, self.config.run_source, other.patience)
         return other

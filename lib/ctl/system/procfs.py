@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -54,7 +54,7 @@ class Stat(msgspec.Struct, frozen=True):
         return bool(self.flags & PF_KTHREAD)
 
 
-class FileId(NamedTuple):
+class FileId(msgspec.Struct, frozen=True):
     """One file, whatever its names."""
 
     device: int
@@ -64,7 +64,7 @@ class FileId(NamedTuple):
 NO_FILE: Final = FileId(0, 0)
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """The directory /proc/PID: it is made anew where the pid has passed to another process, and sometimes else."""
 
     inode: int

@@ -7,7 +7,7 @@ import os
 import re
 import select
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Scan(msgspec.Struct, frozen=True):
             handle.close()
 
 
-class Instances(NamedTuple):
+class Instances(msgspec.Struct, frozen=True):
     """The instances that were found, and why others may have been missed, by template."""
 
     claimed: set[str]

@@ -6,7 +6,8 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from ctl.model.errors import Message
 from ctl.system.failure import AS_ROOT
@@ -23,7 +24,7 @@ class Unreadable(Message):
     """The file is there, and we may not read it; `what` says so, after its name."""
 
 
-class Ours(NamedTuple):
+class Ours(msgspec.Struct, frozen=True):
     """What was read, and of which file."""
 
     content: bytes
