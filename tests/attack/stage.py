@@ -5,7 +5,6 @@ It runs as PID 1 of a pid namespace, so that every process of the service is kno
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -92,7 +91,7 @@ class Stage:
     def recorded(self) -> int | None:
         """The pid on record."""
         try:
-            record = json.loads(self.sandbox.record("web").read_text(encoding="utf-8"))
+            record = self.sandbox.run_on_record("web")
         except FileNotFoundError:
             return None
         pid: int = record["identity"]["pid"]

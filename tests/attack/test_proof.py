@@ -28,7 +28,7 @@ def _root() -> None:
 
 def run_id(sandbox: Sandbox, target: str) -> str:
     """What everybody may read."""
-    return str(json.loads(sandbox.record(target).read_text())["run_id"])
+    return str(sandbox.run_on_record(target)["run_id"])
 
 
 def kill_main(sandbox: Sandbox, target: str) -> None:
@@ -79,7 +79,7 @@ def test_adoption_believes_no_run_that_a_process_claims(sandbox: Sandbox) -> Non
     sandbox.ctl("start", "yours").expect(0)
     forge(sandbox, "mine", run_id(sandbox, "yours"), DAEMON_UID, [*sandbox.programs("polite"), "0", word])
     assert sandbox.ctl("start", "mine", "--json").expect(0).one["changed"] is True
-    assert json.loads(sandbox.record("mine").read_text())["run_id"] is None
+    assert sandbox.run_on_record("mine")["run_id"] is None
     sandbox.ctl("pause", "mine").expect(0)
     assert proc.state(sandbox.pid("yours")) != "T"
     sandbox.ctl("stop", "mine").expect(0)
@@ -153,9 +153,9 @@ def test_the_processes_of_a_run_without_a_token_are_found(sandbox: Sandbox) -> N
     env = {"CTL_TARGET": "web", "CTL_RUN_DIR": str(sandbox.run_dir), "CTL_RUN_ID": old}
     mine = sandbox.reaper.start(sandbox.programs("polite"), env=env, user=NOBODY_UID, start_new_session=True)
     yours = sandbox.reaper.start(sandbox.programs("polite"), env=env, user=DAEMON_UID, start_new_session=True)
-    record = json.loads(sandbox.record("web").read_text())
-    del record["key"], record["earlier_bare_ids"]
-    sandbox.record("web").write_text(json.dumps(record | {"run_id": old}))
+    record = sandbox.run_on_record("web")
+    del record["key"]
+    sandbox.record("web").write_text(json.dumps(record | {"run_id": old, "schema": 1}))
     told = sandbox.ctl("kill", "web", "--json").expect(0).one
     assert mine.pid in told_pids(told)
     assert not told_pids(told) & {yours.pid, pid}, "who carries another run id, or is another user's"

@@ -170,5 +170,5 @@ def test_killed_while_a_ready_command_runs(sandbox: Sandbox) -> None:
     assert sandbox.ctl("status", "web", "--json").expect(3).one["state"] == "stopped"
     wait_gone(asking, 5)
     assert sandbox.running("web") == []
-    assert not sandbox.record("web").exists(), "its record is left"
+    assert not sandbox.has_run("web"), "its record is left"
     assert not sandbox.pid_file("web").exists(), "its pid file is left"

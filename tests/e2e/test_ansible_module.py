@@ -135,7 +135,7 @@ def test_check_mode_foresees_and_touches_nothing(sandbox: Sandbox, playbooks: Pl
     assert (sandbox.running("db"), sandbox.running("web"), events(sandbox)) == ([pid], [], before)
     assert proc.state(pid) != "T"
     assert keys(played) <= documented_keys("service")
-    assert sandbox.record("old").exists()
+    assert sandbox.has_run("old")
 
 
 def test_what_fails_says_why_and_what_cannot_be_right_touches_nothing(sandbox: Sandbox, playbooks: Playbooks) -> None:

@@ -161,6 +161,21 @@ class Sandbox:
     def record(self, target: str) -> Path:
         return self.run_dir / f"{target}.json"
 
+    def run_on_record(self, target: str) -> Json:
+        """The run that its state file tells of."""
+        run: Json = json.loads(self.record(target).read_text(encoding="utf-8"))["run"]
+        return run
+
+    def has_run(self, target: str) -> bool:
+        """Whether there is a state file that tells of a run."""
+        path = self.record(target)
+        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["run"] is not None
+
+    def write_run(self, target: str, run: Json) -> None:
+        """A state file that tells of this run, and of nothing else."""
+        state = {"schema": 2, "target": run["target"], "run": run}
+        self.record(target).write_text(json.dumps(state), encoding="utf-8")
+
     def pid(self, target: str, timeout: float = TIMEOUT) -> int:
         """What the pid file says, as soon as there is one."""
         return int(wait_file(self.pid_file(target), timeout))

@@ -264,7 +264,7 @@ def test_a_log_that_cannot_be_made(sandbox: Sandbox, spoil: Spoil, why: str) -> 
         assert line == f"ctl: web: cannot open the log: {why} (start.log = {sandbox.log('web')})"
         assert services(sandbox) == []
         assert sandbox.ctl("status", "web").expect(3).stdout == "web: stopped\n"
-    assert not sandbox.record("web").exists()
+    assert not sandbox.has_run("web")
 
 
 def test_a_log_on_a_full_disk_keeps_no_service_from_running(sandbox: Sandbox) -> None:

@@ -70,7 +70,7 @@ def stopped(sandbox: Sandbox, pid: int, rc: int = 0, verb: str = "stop") -> Json
 def assert_nothing_left(sandbox: Sandbox, pid: int) -> None:
     assert not proc.alive(pid)
     assert marked(sandbox) == []
-    assert not sandbox.record("web").exists()
+    assert not sandbox.has_run("web")
     assert not sandbox.pid_file("web").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -222,11 +221,11 @@ def test_hidden_processes_are_not_taken_for_none(sandbox: Sandbox, word: str) ->
 def test_a_record_of_another_pid_namespace_is_unknown_exit_152(sandbox: Sandbox) -> None:
     sandbox.service("web", "polite")
     sandbox.ctl("start", "web").expect(0)
-    record = json.loads(sandbox.record("web").read_text(encoding="utf-8"))
+    record = sandbox.run_on_record("web")
     sandbox.ctl("kill", "web").expect(0)
     contained = start_in_child_namespace(sandbox.reaper, sandbox.programs("recorder"))
     record["identity"]["pid_ns"] = os.stat(f"/proc/{contained}/ns/pid").st_ino
-    sandbox.record("web").write_text(json.dumps(record), encoding="utf-8")
+    sandbox.write_run("web", record)
     said = explained(sandbox, rc=152)
     assert said["claims"][0]["doubt"] == said["errors"][0]["reason"] == "identity_unknown"
     assert said["plans"]["stop"]["exit_code"] == sandbox.ctl("stop", "web").rc == 152

@@ -96,7 +96,7 @@ def test_stop_and_kill_end_it(
     assert (result["reason"], result["pid"]) == (reason, pid)
     assert [(sent["pid"], sent["signal"]) for sent in result["signals"]] == [(pid, signal_name)]
     wait_gone(pidfd, timeout=0)
-    assert not sandbox.record("web").exists()
+    assert not sandbox.has_run("web")
 
 
 def test_restart_runs_the_new_program(sandbox: Sandbox) -> None:
@@ -132,7 +132,7 @@ def test_the_executable_rule_still_matches_a_deleted_program(sandbox: Sandbox, v
     result = sandbox.ctl(verb, "web", "--json").expect(0).one
     assert (result["before"], result["pid"]) == ("running", pid)
     assert proc.alive(pid) == (verb == "start")
-    assert sandbox.record("web").exists() == (verb == "start"), "what start finds, it adopts"
+    assert sandbox.has_run("web") == (verb == "start"), "what start finds, it adopts"
 
 
 def test_the_executable_rule_asks_for_the_real_program(sandbox: Sandbox) -> None:
@@ -156,9 +156,10 @@ def test_without_rules_a_retitled_process_is_found_by_ctls_own_mark(sandbox: San
     assert (result["reason"], result["pid"]) == ("stopped", pid)
 
 
-def test_a_rule_that_fits_no_more_finds_nothing_once_the_record_is_lost(sandbox: Sandbox) -> None:
-    """The rules alone decide then, and nobody who does not satisfy them is signalled."""
+def test_what_fits_its_rule_no_more_is_left_over_once_the_record_is_lost(sandbox: Sandbox) -> None:
+    """The rules find no main process then. But it carries the token of a run of this service, and is ended as such."""
     retitled(sandbox)
     pid = forget(sandbox)
-    assert sandbox.ctl("stop", "web", "--json").expect(0).one["reason"] == "already_stopped"
-    assert proc.alive(pid)
+    result = sandbox.ctl("stop", "web", "--json").expect(0).one
+    assert (result["reason"], result["pid"], result["changed"]) == ("stopped", None, True)
+    assert not proc.alive(pid)

@@ -62,7 +62,7 @@ def services(sandbox: Sandbox, target: str = "web") -> list[int]:
 def assert_nothing_left(sandbox: Sandbox, target: str = "web") -> None:
     assert services(sandbox, target) == []
     assert sandbox.ctl("status", target, "--json").expect(3).one["state"] == "stopped"
-    assert not sandbox.record(target).exists()
+    assert not sandbox.has_run(target)
     assert not sandbox.pid_file(target).exists()
 
 

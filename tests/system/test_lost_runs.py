@@ -19,7 +19,7 @@ def put_back_an_old_record(sandbox: Sandbox) -> int:
     sandbox.ctl("restart", "web").expect(0)
     pid = sandbox.pid("web")
     sandbox.record("web").write_bytes(old)
-    sandbox.pid_file("web").write_text(f"{json.loads(old)['identity']['pid']}\n", encoding="ascii")
+    sandbox.pid_file("web").write_text(f"{json.loads(old)['run']['identity']['pid']}\n", encoding="ascii")
     return pid
 
 

@@ -111,7 +111,7 @@ def test_who_may_be_running_unseen_is_not_started_a_second_time(
         assert "cannot tell whether it is running" in refused.stderr
         assert refused.stderr.endswith("; to fix: try again as root\n")
     assert not proc.services(word)
-    assert not plain_sandbox.record(word).exists()
+    assert not plain_sandbox.has_run(word)
     assert_untouched(other)
 
 
@@ -188,7 +188,7 @@ def test_a_refused_signal_is_one_clear_line_and_the_record_is_kept(
     result = plain_sandbox.ctl(verb, word, "--json").expect(4).one
     assert (result["reason"], result["signals"], result["changed"]) == ("permission_denied", [], False)
     assert (result["before"], result["after"]) == ("running", "running")
-    assert plain_sandbox.record(word).exists() == recorded
+    assert plain_sandbox.has_run(word) == recorded
     assert plain_sandbox.ctl("status", word, "--json").expect(0).one["pid"] == other.pid
     assert_untouched(other)
 

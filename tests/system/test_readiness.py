@@ -54,7 +54,7 @@ def left(sandbox: Sandbox) -> list[int]:
 
 def assert_nothing_left(sandbox: Sandbox) -> None:
     assert left(sandbox) == []
-    assert not sandbox.record("web").exists()
+    assert not sandbox.has_run("web")
     assert not sandbox.pid_file("web").exists()
 
 
@@ -607,7 +607,7 @@ def test_two_run_directories_do_not_know_each_others_services(sandbox: Sandbox) 
     assert second["pid"] != first
     sandbox.ctl("kill", "web", "--run-dir", other).expect(0)
     assert left(sandbox) == [first]
-    assert json.loads((sandbox.record("web")).read_text())["identity"]["pid"] == first
+    assert sandbox.run_on_record("web")["identity"]["pid"] == first
 
 
 def test_nothing_of_ctl_is_inherited(sandbox: Sandbox) -> None:

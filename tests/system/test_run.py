@@ -156,7 +156,7 @@ def test_the_environment_is_the_callers_with_the_definitions_and_ctls_own(sandbo
     )
     environ = seen["environ"]
     assert (environ["COLOUR"], environ["SHAPE"], environ["CTL_TARGET"]) == ("blue", "round", "web")
-    assert environ["CTL_RUN_ID"] == json.loads(sandbox.record("web").read_text())["run_id"]
+    assert environ["CTL_RUN_ID"] == sandbox.run_on_record("web")["run_id"]
     assert seen["pid"] == pid
 
 
@@ -388,7 +388,7 @@ def test_systemd_starts_sees_and_stops_it(host: SystemdHost, unit_sandbox: Sandb
     assert (shown["ActiveState"], shown["Result"], shown["ExecMainStatus"]) == ("inactive", "success", "0")
     assert "status=0" in shown["ExecStop"]
     assert f"web: stopped, pid {main}" in host.journal(unit), "systemd ended it, not ctl"
-    assert not unit_sandbox.record("web").exists()
+    assert not unit_sandbox.has_run("web")
     assert not unit_sandbox.pid_file("web").exists()
 
 

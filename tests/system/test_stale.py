@@ -5,7 +5,6 @@ The innocent is a `recorder`, which writes down every signal it gets; pids are r
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -49,14 +48,14 @@ def identity_of(process: Process) -> Json:
 def real_record(sandbox: Sandbox) -> Json:
     """A record of `web` as ctl writes it, of a run that is over."""
     sandbox.ctl("start", "web").expect(0)
-    record: Json = json.loads(sandbox.record("web").read_text(encoding="utf-8"))
+    record: Json = sandbox.run_on_record("web")
     sandbox.ctl("kill", "web").expect(0)
     return record
 
 
 def write_record(sandbox: Sandbox, record: Json, **identity: object) -> None:
     changed = {**record, "identity": {**record["identity"], **identity}}
-    sandbox.record("web").write_text(json.dumps(changed), encoding="utf-8")
+    sandbox.write_run("web", changed)
     sandbox.pid_file("web").write_text(f"{changed['identity']['pid']}\n", encoding="ascii")
 
 
@@ -89,8 +88,12 @@ def verdicts(result: Json) -> dict[str, tuple[str, int]]:
 
 
 def files(sandbox: Sandbox) -> list[str]:
-    """Pid files and records; locks stay."""
-    return sorted(path.name for path in sandbox.run_dir.iterdir() if path.suffix in {".pid", ".json"})
+    """Pid files, and the state files that tell of a run; locks stay."""
+    return sorted(
+        path.name
+        for path in sandbox.run_dir.iterdir()
+        if path.suffix == ".pid" or (path.suffix == ".json" and sandbox.has_run(path.stem))
+    )
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -165,7 +165,7 @@ def test_what_ignores_term_is_killed_after_its_grace_and_this_is_said(sandbox: S
     assert (stopped["reason"], stopped["escalated"], stopped["ok"]) == ("escalated", True, True)
     assert sent(stopped) == [(pid, "TERM"), (pid, "KILL")]
     assert stopped["signals"][1]["at_s"] >= 0.2
-    assert not sandbox.record(name).exists()
+    assert not sandbox.has_run(name)
     assert not sandbox.pid_file(name).exists()
 
 
@@ -196,14 +196,14 @@ def test_a_step_is_not_taken_once_the_process_has_ended(sandbox: Sandbox, name: 
 def test_without_kill_what_ignores_it_is_left_and_said_to_be_alive(sandbox: Sandbox, name: str, schedule: str) -> None:
     sandbox.service(name, "ignorer", stop={"schedule": schedule})
     pid = start(sandbox, name)
-    record = sandbox.record(name).read_bytes()
+    record = sandbox.run_on_record(name)
     result = sandbox.ctl("stop", name).expect(150)
     assert result.stdout == ""
     what = f"still alive after the whole schedule: pid {pid} (state S); it was not sent KILL"
     assert result.stderr == f"ctl: {name}: {what}; to fix: ctl kill {name}\n"
     assert proc.alive(pid)
     assert proc.alive_for_psutil(pid)
-    assert sandbox.record(name).read_bytes() == record
+    assert sandbox.run_on_record(name) == record
     assert sandbox.ctl("status", name, "--json").expect(0).one["pid"] == pid
     left = sandbox.ctl("stop", name, "--json").expect(150).one
     assert (left["reason"], left["ok"], left["escalated"]) == ("timeout", False, False)
@@ -277,7 +277,7 @@ def test_a_frozen_process_is_listed_with_its_state_and_its_record_kept(sandbox: 
         assert result["errors"][0]["what"].startswith(
             f"still alive after the whole schedule: pid {pid} (state D); state D cannot be killed until "
         )
-        assert sandbox.record(name).exists()
+        assert sandbox.has_run(name)
         assert sandbox.ctl("status", name, "--json").expect(0).one["pid"] == pid
         killed = sandbox.ctl("kill", name, timeout=30).expect(150)
         assert f"pid {pid} (state D)" in killed.stderr
@@ -349,7 +349,7 @@ class TestKillMode:
         stopped = sandbox.ctl("stop", name, "--json").expect(0).one
         assert sent(stopped) == [(pid, "TERM")]
         assert sorted(proc.services(name)) == sorted(children)
-        assert not sandbox.record(name).exists()
+        assert not sandbox.has_run(name)
 
     def test_process_does_not_hold_for_kill(
         self, sandbox: Sandbox, name: str, family: Callable[[str], tuple[int, list[int]]]

@@ -81,10 +81,12 @@ def test_every_instance_that_is_known_in_any_way(sandbox: Sandbox) -> None:
     assert {name: one["reason"] for name, one in stopped.items()} == {
         name: "already_stopped" if name == "worker@3" else "escalated" for name in status
     }
-    assert not list(sandbox.run_dir.glob("worker@*.[jp]*"))
+    assert not list(sandbox.run_dir.glob("worker@*.pid"))
+    assert not any(map(sandbox.has_run, status))
     for stranger in strangers:
         assert_untouched(stranger)
-    assert sandbox.ctl("status", "worker@", "--json").json["results"] == []
+    left = sandbox.ctl("status", "worker@", "--json").by_target
+    assert {name: one["state"] for name, one in left.items()} == dict.fromkeys(status, "stopped"), "they are remembered"
 
 
 def test_what_fits_a_template_and_names_no_instance_is_none(sandbox: Sandbox) -> None:

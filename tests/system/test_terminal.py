@@ -93,7 +93,7 @@ def test_a_lost_terminal_does_not_keep_a_stop_from_its_end(sandbox: Sandbox) -> 
         terminal.hang_up()
         terminal.wait()
     wait_gone(pidfd, 0)
-    assert not sandbox.record("web").exists()
+    assert not sandbox.has_run("web")
 
 
 def test_a_lost_terminal_does_not_leave_a_pause_half_done(sandbox: Sandbox) -> None:

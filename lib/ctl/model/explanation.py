@@ -140,6 +140,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     defined: Defined | None = None
     rules: dict[str, str] = {}
     record: Record | None = None
+    older: tuple[Record, ...] = ()  # runs of which something may be left
     claims: list[ExplainedClaim] = []
     candidates: list[Candidate] = []
     omitted: Omitted = Omitted()

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ctl.model.errors import CtlError, Reason
+from ctl.model.state import End, Wanted
 from ctl.model.supervisor import Supervisor
 
 State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
@@ -104,6 +105,7 @@ class Result(msgspec.Struct, kw_only=True):
     duration_s: float = 0.0
     signals: list[Signalled] = []
     survivors: list[Seen] = []
+    left_over: list[Seen] = []  # what belongs to runs that are over, and was left alone
     errors: list[Fault] = []
     claims: list[Claim] = []
     plan: Plan | UnsetType = UNSET
@@ -135,6 +137,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool | None = None
     paused_since: str | None = None  # RFC 3339; of a pause by ctl
     paused_until: str | None = None  # when it is resumed by itself
+    left_over: list[Seen] = []  # what belongs to runs whose main process has ended
+    wanted: Wanted | None = None  # what was asked for last
+    last_end: End | None = None  # how its main process ended last
     claim: list[Claim] = []
     errors: list[Fault] = []
 

@@ -72,7 +72,8 @@ def _recorded(explanation: Explanation, claim: ExplainedClaim) -> str:
     parts = ["adopted" if record.adopted else "started by ctl", f"since {record.since}", ready]
     parts += ["still the command of a forking service"] if record.forking else []
     parts += [f"run {record.run_id}"] if record.run_id else []
-    parts += [f"earlier runs {', '.join(record.earlier_run_ids)}"] if record.earlier_run_ids else []
+    older = [run.run_id for run in explanation.older if run.run_id]
+    parts += [f"earlier runs {', '.join(older)}"] if older else []
     return ", ".join(parts)
 
 

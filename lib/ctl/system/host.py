@@ -19,6 +19,7 @@ from ctl.model.pause import Pause
 from ctl.model.program import Account, Program
 from ctl.model.record import Record
 from ctl.model.service import Service, Start
+from ctl.model.state import Caller, State, Want, Wanted
 from ctl.model.target import Target
 from ctl.system import descriptors, lock, procfs, table, wait
 from ctl.system.config import Config, load_config
@@ -88,6 +89,7 @@ class Host:
         self.herald = herald
         self.records = Records(config.run_dir, config.run_source, patience)
         self._journal = journal
+        self.verb = "" if journal is None else journal.verb
         self.acts_on_many = False  # whether several targets are acted on side by side
         self._shortlist: Callable[[], Shortlist] | None = None
         self._looks_for_one = 0  # that are made before the shortlist is
@@ -178,6 +180,26 @@ class Host:
         """Write an event to the journal, where this ctl keeps one. Never raises, never waits."""
         if self._journal is not None:
             self._journal.note(target, event, identity=identity, signal=signal, reason=reason, what=what)
+
+    def caller(self) -> Caller:
+        """Who called this ctl."""
+        from ctl.system.trust import user_name
+        from ctl.system.who import who
+
+        its = who()
+        return Caller(
+            verb=self.verb, uid=its.uid, user=user_name(its.uid), sudo_user=its.sudo_user, login_uid=its.login_uid,
+            unit=its.unit, ansible=its.ansible,
+        )  # fmt: skip
+
+    def want(self, target: str, state: Want, known: State | None) -> None:
+        """Write down that this is wanted of the target, where it is not `known` to be already. Raises CtlError."""
+        if known is not None and known.wanted is not None and known.wanted.state == state:
+            return
+        from ctl.system.portrait import rfc3339_now
+
+        self.records.prepare()
+        self.records.want(target, Wanted(state=state, since=rfc3339_now(), by=self.caller()))
 
     def note_result(self, result: Result) -> None:
         """Write what became of one target to the journal, in the same way, and tell systemd where it listens."""

@@ -51,7 +51,7 @@ class Journal:
         """`on_trouble` is told once why it cannot be written."""
         self.file = journal_file(log_dir)
         self._run_dir = str(run_dir)
-        self._verb = verb
+        self.verb = verb
         self._on_trouble = on_trouble
         self._rotated_at = rotated_at
         self._guard = threading.Lock()
@@ -80,7 +80,7 @@ class Journal:
                     Event(
                         time=rfc3339(wall_clock(), "milliseconds"),
                         target=_text(target),
-                        verb=self._verb,
+                        verb=self.verb,
                         event=event,
                         signal=signal,
                         pid=identity.pid if identity else result.pid if result else None,

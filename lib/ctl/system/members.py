@@ -11,9 +11,10 @@ from ctl.system.key import RUN_ID
 from ctl.system.managers import is_service_manager
 from ctl.system.marks import Marks
 from ctl.system.pidfd import Handle, open_handle
-from ctl.system.procfs import Forbidden, Gone, ticks_now
+from ctl.system.procfs import Forbidden, Gone
 from ctl.system.reading import Came, Reading, read_newcomers, read_processes
 from ctl.system.recorded import Others
+from ctl.system.sessions import Led, Sessions
 from ctl.system.wait import now
 
 # In one refresh. A host where others fork without end must not keep ctl from going on, and a slow one is not taken for
@@ -37,10 +38,12 @@ class Members:
         since_ticks: int | None = None,
         within: Callable[[int], bool] | None = None,
         others: Callable[[], Others] | None = None,
+        led: Mapping[int, Led] | None = None,
     ) -> None:
         """Nothing that started before `since_ticks`, by default before the main processes, is looked at.
 
-        With `within` only those of which it says yes are members. `others` tells what other targets' records name now.
+        With `within` only those of which it says yes are members. `others` tells what other targets' records name now,
+        and `led` which sessions main processes have led that have ended since.
         """
         self._within = within
         self._mains = mains
@@ -48,8 +51,7 @@ class Members:
         self._others = others
         oldest = min((main.stat.start_ticks for main in mains), default=0)
         self._since = oldest if since_ticks is None else since_ticks
-        # Each session that a main process leads, with the last clock tick that ended while that was alive.
-        self._alive_at: dict[int, int] = {}
+        self._sessions = Sessions(led or {})
         self._known: dict[int, Handle] = {}
         self._unproved: dict[int, Handle] = {}
         self._suspects = False  # whether such a one was seen in any look of this refresh
@@ -86,8 +88,8 @@ class Members:
     def look(self) -> list[Handle]:
         """The living members, but for those that were born during this one look."""
         self._forget_ended()
-        if self._mains or self._known or self._marks:
-            self._note_sessions()
+        if self._may_have_any():
+            self._sessions.note(self._mains)
             self._join_all(read_processes())
         return _oldest_first(self._known)
 
@@ -98,9 +100,9 @@ class Members:
         if it `gave_up`.
         """
         self._forget_ended()
-        if not (self._mains or self._known or self._marks):
+        if not self._may_have_any():
             return []
-        self._note_sessions()
+        self._sessions.note(self._mains)
         known_before = set(self._known) if to_the_last else set()
         reading = read_processes()
         self._join_all(reading)
@@ -146,14 +148,12 @@ class Members:
             self._known.pop(pid).close()
         return bool(ended)
 
-    def _note_sessions(self) -> None:
-        for main in self._mains:
-            tick = int(ticks_now())
-            if main.stat.session == main.pid and not main.is_gone:
-                self._alive_at[main.pid] = tick
+    def _may_have_any(self) -> bool:
+        return bool(self._mains or self._known or self._marks or list(self._sessions.numbers))
 
     def _join_all(self, reading: Reading) -> None:
         self._others_now = None
+        self._sessions.forget_reused(reading.stats)
         self._note_users(reading)
         self._forget_others(reading)
         rejected: set[int] = set()
@@ -185,7 +185,7 @@ class Members:
         while joined:
             family = self._family()
             relatives = {
-                pid for pid in pids if reading.stats[pid].ppid in family or reading.stats[pid].session in self._alive_at
+                pid for pid in pids if reading.stats[pid].ppid in family or reading.stats[pid].session in self._sessions
             }
             joined = self._join_each(carriers | relatives, reading, rejected)
         self._suspects = self._suspects or self._missed or bool(missed & self._service_users)
@@ -199,7 +199,7 @@ class Members:
         """Let all descendants and all of the session join, generation by generation."""
         joined = True
         while joined:
-            joined = self._join_each(reading.relatives(self._family(), self._alive_at), reading, rejected)
+            joined = self._join_each(reading.relatives(self._family(), self._sessions.numbers), reading, rejected)
 
     def _join_each(self, pids: set[int], reading: Reading, rejected: set[int]) -> bool:
         """Let those join who prove to be members. Returns whether anybody did.
@@ -286,12 +286,7 @@ class Members:
         return any(relative.pid == parent and not relative.is_gone for relative in family)
 
     def _in_session(self, handle: Handle) -> bool:
-        """A session keeps its leader's pid from being reused for as long as anyone is in it, credentials(7).
-
-        So who was in it while the main process was seen alive is in that session. Who started later may be in another
-        one that got the same number, and is known only by its parent or its marks.
-        """
-        return handle.stat.start_ticks < self._alive_at.get(handle.stat.session, 0)
+        return self._sessions.prove(handle.stat, self._known.values())
 
     def _note_users(self, reading: Reading) -> None:
         self._service_users |= {reading.owners[pid] for pid in self._family() if pid in reading.owners}

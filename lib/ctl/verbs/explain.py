@@ -28,7 +28,7 @@ from ctl.system.trust import user_name
 from ctl.verbs.bare_pids import bare_claims
 from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
-from ctl.verbs.locate import Located, by_record, locate, marks_survivors
+from ctl.verbs.locate import Located, by_record, locate, marks_survivors, run_of
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import state_before
 from ctl.verbs.supervision import Supervision
@@ -91,6 +91,7 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
             defined=_defined(service, host),
             rules=wanted,
             record=record,
+            older=() if located.state is None else located.state.older,
             claims=claims,
             candidates=found.listed,
             omitted=found.omitted,
@@ -123,7 +124,8 @@ def _claims(
 ) -> tuple[Record | None, list[ExplainedClaim]]:
     """Every claim: as locate has judged it, or judged now where locate had no need to."""
     found: list[Claim] = []
-    record, recorded, handle = by_record(service, host)
+    state, recorded, handle = by_record(service, host)
+    record = run_of(state)
     _close(handle)
     found += [recorded] if recorded is not None else []
     for claim, holding in bare_claims(service, host, rules, record):

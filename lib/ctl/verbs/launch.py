@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 import msgspec
 
 from ctl.model.answer import Answer
 from ctl.model.errors import CtlError, Interrupted
+from ctl.model.identity import Identity
 from ctl.model.outcome import Fault
 from ctl.model.program import Account, Program
-from ctl.model.record import Record, Runs
+from ctl.model.record import Record, StopCopy
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
 from ctl.model.verdict import YES
@@ -24,7 +24,8 @@ from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
 from ctl.system.probe import Probe, log_line, probe_of
-from ctl.system.procfs import Forbidden
+from ctl.system.procfs import Forbidden, ticks_now
+from ctl.system.sessions import leads_session
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
 from ctl.verbs.asking import Answers, ask, pause_after
@@ -38,22 +39,40 @@ _APPEARS_WITHIN = 1.0  # seconds
 _AT_ONCE = 64  # messages
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True):
     """A run that is about to begin."""
 
     id: str
     key: str  # which key makes its token
-    earlier: Runs | None  # those of which something may be left
+    older: tuple[Record, ...]  # those of which something may be left
+    stop: StopCopy
 
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """What its record says of it and of those."""
-        own = {"run_id": self.id, "key": self.key}
-        if self.earlier is None:
-            return own
-        # Of a key that is lost, no token can be told.
-        told = self.earlier.ids if self.earlier.key in (None, self.key) else self.earlier.bare
-        return own | {"earlier_run_ids": told, "earlier_bare_ids": self.earlier.bare}
+    def recorded(self, target: str, main: Identity, *, forking: bool = False, ready: bool | None = False) -> Record:
+        """Its record. Its main process, which is ctl's child or ctl itself, has just begun."""
+        return Record(
+            target=target,
+            identity=main,
+            run_id=self.id,
+            key=self.key,
+            since=rfc3339_now(),
+            run_began=main.start_ticks,
+            forking=forking,
+            ready=ready,
+            leads_session=leads_session(main.pid),
+            last_seen=int(ticks_now()),
+            stop=self.stop,
+        )
+
+
+def stop_copy(service: Service, host: Host) -> StopCopy:
+    """What a later stop or kill needs where the definition says nothing any more."""
+    return StopCopy(
+        schedule=str(service.schedule),
+        kill_mode=service.stop.kill_mode,
+        pid_file=service.stop.pid_file,
+        protected=service.stop.protected,
+        uid=host.service_uid(service),
+    )
 
 
 class Launch:
@@ -96,7 +115,7 @@ class Launch:
             self._gated.open()
             try:
                 self._become_ready(self._probe(program), answered_before)
-                self._update(msgspec.structs.replace(self._record, ready=True))
+                self._update(ready=True, ready_at=rfc3339_now())
                 self._host.note(self._service.name, "ready", identity=self._main.identity)
             except BaseException as error:
                 self._take_down(error)
@@ -126,27 +145,18 @@ class Launch:
         self._members = Members([self._main], marks, self._main.stat.start_ticks, others=others)
         self._handles.append(self._members)
         try:
-            self._write(
-                Record(
-                    target=self._service.name,
-                    identity=self._main.identity,
-                    since=rfc3339_now(),
-                    run_began=self._main.stat.start_ticks,
-                    forking=self._start.type == "forking",
-                    **self._run.recorded,
-                )
-            )
+            forking = self._start.type == "forking"
+            record = self._run.recorded(self._service.name, self._main.identity, forking=forking)
+            self._host.records.write(record, self._run.older)
+            self._record = record
         except BaseException:
             self._gated.abandon()
             self._forget()
             raise
 
-    def _write(self, record: Record) -> None:
-        self._host.records.write(record)
-        self._record = record
-
-    def _update(self, record: Record) -> None:
+    def _update(self, **changes: object) -> None:
         """A kill waits for no lock: the record that it has removed must not come back."""
+        record = msgspec.structs.replace(self._record, last_seen=int(ticks_now()), **changes)
         if not self._host.records.update(record):
             raise self._not_ready("was killed while starting")
         self._record = record
@@ -272,7 +282,7 @@ class Launch:
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
         self._handles.append(handle)
-        self._update(msgspec.structs.replace(self._record, identity=handle.identity, forking=False))
+        self._update(identity=handle.identity, forking=False, leads_session=handle.stat.session == handle.pid)
 
     def _tell(self, until: float, answers: Answers | None = None) -> None:
         kind = "READY=1" if self._notify is not None else self._service.ready.kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import msgspec
@@ -12,6 +13,7 @@ from ctl.model.match import Rules
 from ctl.model.outcome import Claim, ClaimVerdict
 from ctl.model.record import Record
 from ctl.model.service import Service
+from ctl.model.state import State
 from ctl.system import procfs, table
 from ctl.system.failure import AS_ROOT
 from ctl.system.files.ours import Refused, Unreadable
@@ -37,11 +39,21 @@ class Located(msgspec.Struct, frozen=True):
 
     mains: list[Handle]
     claims: list[Claim]
-    record: Record | None
+    state: State | None
     source: str | None  # which claim holds, or "table"
     doubt: CtlError | None  # why "not running" cannot be said
     unproved: list[Handle] = []  # who satisfies every rule, and runs as another user than the one taken by default
     may_start: bool = False  # whether the doubt is only about a process that this service cannot have become
+
+    @property
+    def record(self) -> Record | None:
+        """The run that is on record."""
+        return None if self.state is None else self.state.run
+
+    @property
+    def runs(self) -> tuple[Record, ...]:
+        """Every run that is on record."""
+        return () if self.state is None else self.state.runs
 
     @property
     def is_stale(self) -> bool:
@@ -60,42 +72,48 @@ def locate(service: Service, host: Host, given_pid: int | None = None) -> Locate
     process, permission_denied or identity_unknown where `given_pid` cannot be judged.
     """
     rules = host.rules(service)
-    record, claim, handle = by_record(service, host)
+    state, claim, handle = by_record(service, host)
     claims = [claim] if claim else []
     if given_pid is not None:
-        return _given(given_pid, service, host, rules, record, handle, claims)
+        return _given(given_pid, service, host, rules, state, handle, claims)
     if handle is not None:
-        others = _others(service, host, rules, handle) if service.has_rules and service.match.max > 1 else []
-        return Located([handle, *others], claims, record, "record", None)
-    return _by_other_claims(service, host, rules, record, claims)
+        others = _others(service, host, rules, state, handle) if service.has_rules and service.match.max > 1 else []
+        return Located([handle, *others], claims, state, "record", None)
+    return _by_other_claims(service, host, rules, state, claims)
 
 
-def _by_other_claims(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
+def _by_other_claims(service: Service, host: Host, rules: Rules, state: State | None, claims: list[Claim]) -> Located:
     """Without a record that holds: by the bare pids, then by the process table."""
-    for claim, handle in bare_claims(service, host, rules, record):
+    for claim, handle in bare_claims(service, host, rules, run_of(state)):
         claims.append(claim)
         if handle is not None:
-            return Located([handle], claims, record, claim.source, None)
-    return _by_table(service, host, rules, record, claims)
+            return Located([handle], claims, state, claim.source, None)
+    return _by_table(service, host, rules, state, claims)
 
 
-def by_record(service: Service, host: Host) -> tuple[Record | None, Claim | None, Handle | None]:
-    """What the record says, judged, with an open handle where it holds."""
+def by_record(service: Service, host: Host) -> tuple[State | None, Claim | None, Handle | None]:
+    """What the state file says of the run, judged, with an open handle where it holds."""
     where = str(host.records.record_file(service.name))
 
     try:
-        record = host.records.read(service.name)
+        state = host.records.read_state(service.name)
     except (Refused, Unreadable) as error:
         return None, said_nothing("record", where, error), None
+    record = run_of(state)
     if record is None:
-        return None, None, None
+        return state, None, None
     verdict, why, handle = _still_there(record)
     is_here = record.identity.pid_ns == pid_namespace()
     claim = Claim(
         source="record", where=where, pid=record.identity.pid, verdict=verdict, why=why,
         **_doubt_of(verdict, "permission_denied" if is_here else "identity_unknown"),
     )  # fmt: skip
-    return record, claim, handle
+    return state, claim, handle
+
+
+def run_of(state: State | None) -> Record | None:
+    """The run that is on record."""
+    return None if state is None else state.run
 
 
 def _doubt_of(verdict: ClaimVerdict, doubt: Reason = "permission_denied") -> _Doubt:
@@ -130,13 +148,13 @@ def _given(
     service: Service,
     host: Host,
     rules: Rules,
-    record: Record | None,
+    state: State | None,
     recorded: Handle | None,
     claims: list[Claim],
 ) -> Located:
     """--pid: this process or none."""
     if recorded is not None and recorded.pid == pid:
-        return Located([recorded], claims, record, "record", None)
+        return Located([recorded], claims, state, "record", None)
     if recorded is not None:
         recorded.close()
         if service.match.max == 1:
@@ -145,13 +163,13 @@ def _given(
     belief = believe(service, host, rules_of_unit(service, host, rules, pid), BarePid(pid, None))
     claims = [*claims, Claim(source="--pid", where=None, pid=pid, verdict=belief.verdict, why=belief.why)]
     if belief.handle is not None:
-        return Located([belief.handle], claims, record, "--pid", None)
+        return Located([belief.handle], claims, state, "--pid", None)
     if belief.doubt is not None:
         raise CtlError(belief.doubt, belief.why, where="--pid", fix=belief.fix)
     if not belief.ended:
         raise CtlError("identity_mismatch", belief.why, where="--pid")
     # One that has ended says nothing of the service, which may run all the same.
-    located = _by_other_claims(service, host, rules, record, claims)
+    located = _by_other_claims(service, host, rules, state, claims)
     if located.mains:
         found = located.mains[0].pid
         located.close()
@@ -160,10 +178,13 @@ def _given(
     return located
 
 
-def _by_table(service: Service, host: Host, rules: Rules, record: Record | None, claims: list[Claim]) -> Located:
-    if marks_survivors(service, record):
-        return Located([], claims, record, None, _doubt_of_claims(claims))
-    scan = _scan(service, host, rules)
+def _by_table(service: Service, host: Host, rules: Rules, state: State | None, claims: list[Claim]) -> Located:
+    if marks_survivors(service, run_of(state)):
+        return Located([], claims, state, None, _doubt_of_claims(claims))
+    run = run_of(state)
+    # A forking service's command has ended when its daemon is looked for, which descends from it.
+    ended = () if run is not None and run.forking else () if state is None else state.runs
+    scan = _scan(service, host, rules, ended)
     mains = scan.matching
     if len(mains) > service.match.max:
         lines = tuple(describe(seen(handle)) for handle in mains)
@@ -177,10 +198,10 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
             details=lines,
         )
     if mains:
-        return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, record, "table", None)
+        return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, state, "table", None)
     doubt = _doubt(claims, scan, rules, service.file)
     if doubt is not None or not scan.unproved:
-        return Located([], claims, record, "table", doubt, scan.unproved)
+        return Located([], claims, state, "table", doubt, scan.unproved)
     first = scan.unproved[0].pid
     doubt = CtlError(
         "identity_unknown",
@@ -193,7 +214,7 @@ def _by_table(service: Service, host: Host, rules: Rules, record: Record | None,
     # must not keep it from being started.
     trusted = {0, host.run_dir_owner}
     may_start = trusted.isdisjoint(owner_of(handle) for handle in scan.unproved)
-    return Located([], claims, record, "table", doubt, scan.unproved, may_start)
+    return Located([], claims, state, "table", doubt, scan.unproved, may_start)
 
 
 def marks_survivors(service: Service, record: Record | None) -> bool:
@@ -205,10 +226,10 @@ def marks_survivors(service: Service, record: Record | None) -> bool:
     return not service.has_rules and record is not None and not record.forking
 
 
-def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Handle]:
+def _others(service: Service, host: Host, rules: Rules, state: State | None, main: Handle) -> list[Handle]:
     """The further main processes of a service that may have several; the record names one."""
     others: list[Handle] = []
-    scan = _scan(service, host, rules)
+    scan = _scan(service, host, rules, () if state is None else state.older)
     for handle in scan.unproved:
         handle.close()
     for handle in scan.matching:
@@ -219,8 +240,10 @@ def _others(service: Service, host: Host, rules: Rules, main: Handle) -> list[Ha
     return others
 
 
-def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
-    """The process table, of those who match only the main processes, and none that is another service's."""
+def _scan(service: Service, host: Host, rules: Rules, ended: Sequence[Record]) -> table.Scan:
+    """The process table, of those who match only the main processes: none that is another service's, and none that is
+    left over of runs that have `ended`.
+    """
     scan = host.scan(rules)
     # Rules of two services may fit one process. Whose it is, is proved where the record of the other names it.
     others = host.others_than(service.name)() if scan.matching or scan.unproved else None
@@ -231,6 +254,12 @@ def _scan(service: Service, host: Host, rules: Rules) -> table.Scan:
             handle.close()
         else:
             (own if handle in scan.matching else unproved).append(handle)
+    if ended and own:
+        from ctl.verbs.leftovers import split_left_over
+
+        own, left = split_left_over(own, ended, host.service_uid(service), host)
+        for handle in left:
+            handle.close()
     return msgspec.structs.replace(
         scan,
         matching=without_children(own),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
+from ctl.model.errors import CtlError
 from ctl.model.outcome import Plan, Result
 from ctl.model.service import Service
+from ctl.system.files.ours import Refused, Unreadable
 from ctl.system.host import Host
 from ctl.system.wait import now
 from ctl.verbs.start import StartOptions, plan_of, require_loggable, require_startable, start_locked
@@ -26,10 +30,15 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
         require_loggable(service, host)
+        with suppress(CtlError):  # of what cannot be written, the record of the new run will tell
+            host.want(service.name, "up", None)
         stopped = stop_locked(service, host, stopping, began)
         if not stopped.ok and stopped.reason != "hook_failed":
             return stopped
-        started = start_locked(service, host, starting, began)
+        if _is_unwanted(service, host):
+            stopped.fail(CtlError("not_ready", "was killed while it was being restarted, and is not started again"))
+            return stopped
+        started = start_locked(service, host, msgspec.structs.replace(starting, is_wanted=True), began)
     both = msgspec.structs.replace(
         started,
         before=stopped.before,
@@ -44,6 +53,15 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
     if started.ok and not stopped.ok:
         both.ok, both.reason, both.exit_code = False, stopped.reason, stopped.exit_code
     return both
+
+
+def _is_unwanted(service: Service, host: Host) -> bool:
+    """Whether a kill, which waits for no lock, has asked for it to be down meanwhile."""
+    try:
+        state = host.records.read_state(service.name)
+    except (Refused, Unreadable):
+        return False
+    return state is not None and state.wanted is not None and state.wanted.state == "down"
 
 
 def _planned(service: Service, host: Host, stopping: Result, starting: StartOptions) -> Result:

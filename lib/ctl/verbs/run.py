@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NoReturn
 
 from ctl.model.errors import CtlError
-from ctl.model.record import Record
 from ctl.model.service import Service
 from ctl.system.environment import new_run_id
 from ctl.system.host import Host
 from ctl.system.pidfd import own_identity
-from ctl.system.portrait import rfc3339_now
 from ctl.system.spawn import become, require_executable
-from ctl.verbs.launch import Run
+from ctl.verbs.launch import Run, stop_copy
 from ctl.verbs.locate import locate
 from ctl.verbs.start import earlier_runs, start_of
 
@@ -37,6 +36,8 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         if located.mains:
             what = f"already running as pid {located.mains[0].pid}: run would start a second one"
             raise CtlError("failed", what, fix=f"ctl stop {service.name}")
+        with suppress(CtlError):  # of what cannot be written, its record will tell
+            host.want(service.name, "up", located.state)
         run_id = new_run_id()
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)
@@ -45,12 +46,8 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         for fault in faults:
             host.say(service.name, fault.what, fault.where, fault.fix)
         program, key = host.with_token(program, service.name, run_id)
-        host.records.write(
-            Record(
-                target=service.name, identity=identity, since=rfc3339_now(), run_began=identity.start_ticks, ready=None,
-                **Run(run_id, key, earlier).recorded,
-            )
-        )  # fmt: skip
+        run = Run(run_id, key, earlier, stop_copy(service, host))
+        host.records.write(run.recorded(service.name, identity, ready=None), earlier)
         host.note(service.name, "run", identity=identity)
         try:
             become(program, host.patience)

@@ -2,39 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ctl.model.errors import CtlError
+from ctl.model.match import Rules
 from ctl.model.outcome import Fault
-from ctl.model.record import Record, Runs, runs_on_record
+from ctl.model.record import Record, Runs, ids_of
 from ctl.model.service import Service
 from ctl.system import procfs
 from ctl.system.host import Host
 from ctl.system.key import RUN_ID, TOKEN, Key
 from ctl.system.marks import Marks
 from ctl.system.members import Members
-from ctl.system.pidfd import boot_id
-from ctl.system.portrait import describe, seen
+from ctl.system.pidfd import Handle
+from ctl.system.portrait import describe, rfc3339, seen, started
 from ctl.system.procfs import Gone
+from ctl.verbs.leftovers import led_by, runs_here, split_left_over
 from ctl.verbs.locate import Located
 from ctl.verbs.unit import bounds_of_unit
 
 
 def members_of(located: Located, service: Service, host: Host) -> Members:
     """The members of what was found, and of the runs that are known."""
-    mains, record = located.mains, located.record
-    runs = runs_of(located, service, host)
-    marks = _marks(runs, service, host, record)
-    within = bounds_of_unit(located, host)
-    others = host.others_than(service.name)
-    if not marks:
-        return Members(mains, marks, within=within, others=others)
-    is_all = record is not None and not record.earlier_run_ids and runs == runs_on_record(record)
-    began = record.run_began if is_all and record is not None else 0
-    return Members(mains, marks, min([began, *(main.stat.start_ticks for main in mains)]), within=within, others=others)
+    recorded = runs_here(located.state)
+    runs = ids_of_runs(located, service, host)
+    marks = _marks(runs, service, host, recorded)
+    began = [main.stat.start_ticks for main in located.mains]
+    if marks or recorded:
+        is_all = bool(recorded) and runs == ids_of(recorded)
+        began += [run.run_began for run in recorded] if is_all else [0]
+    return Members(
+        located.mains,
+        marks,
+        min(began, default=0),
+        within=bounds_of_unit(located, host),
+        others=host.others_than(service.name),
+        led=led_by(recorded),
+    )
 
 
-def leftovers_of(runs: Runs, service: Service, host: Host) -> Members:
+def leftovers_of(runs: Runs, recorded: Sequence[Record], service: Service, host: Host) -> Members:
     """What is left of these runs, whose main process has ended."""
-    return Members([], _marks(runs, service, host, None), 0, others=host.others_than(service.name))
+    marks = _marks(runs, service, host, recorded)
+    return Members([], marks, 0, others=host.others_than(service.name), led=led_by(recorded))
+
+
+def has_runs(located: Located, host: Host) -> bool:
+    """Whether there may be processes of a run though no main process was found.
+
+    Where nothing is recorded, the record may be lost: that was never written where there is no key either.
+    """
+    if located.state is not None:
+        return bool(located.state.runs)
+    try:
+        return host.key() is not None
+    except CtlError:
+        return True
+
+
+def with_left(recorded: Sequence[Record], members: Members, service: Service, host: Host) -> tuple[Record, ...]:
+    """Those of the recorded runs of which something is left, as the last look of `members` shows, or may be.
+
+    What is left of a run that is on record no more is told by its oldest process.
+    """
+    left = members.known()
+    if members.unproved() or members.gave_up or members.unreadable:
+        return tuple(recorded)
+    uid = host.service_uid(service)
+    kept = [run for run in recorded if split_left_over(left, [run], uid, host)[1]]
+    unrecorded = split_left_over(left, recorded, uid, host)[0]
+    kept += _told_by(unrecorded, service, host)
+    return tuple(kept) if kept or not left else tuple(recorded)
+
+
+def _told_by(left: Sequence[Handle], service: Service, host: Host) -> list[Record]:
+    """The runs that these processes prove to be of."""
+    try:
+        key = host.key()
+    except CtlError:
+        key = None
+    found: dict[str, Record] = {}
+    for handle in left:
+        run_id = _proved_run(handle.pid, service.name, key) if key is not None else None
+        if run_id is not None and key is not None and run_id not in found:
+            found[run_id] = Record(
+                target=service.name, identity=handle.identity, run_id=run_id, key=key.id, since=rfc3339(started(handle))
+            )
+    return list(found.values())
 
 
 def faults_of(members: Members) -> list[Fault]:
@@ -48,18 +102,18 @@ def faults_of(members: Members) -> list[Fault]:
     return faults
 
 
-def runs_of(located: Located, service: Service, host: Host) -> Runs:
-    """The runs of the record, if it is of this boot; where it does not tell of the main process's, that as well.
+def ids_of_runs(located: Located, service: Service, host: Host) -> Runs:
+    """Those of the runs on record; where these do not tell of the main process's, that as well.
 
     A record that was put back from a backup, or lost, tells nothing of the run that there is. A process can claim any
     run, as their ids are public: it is believed where it carries the token that the key makes of that for this target.
     """
-    record = located.record if located.record and located.record.identity.boot_id == boot_id() else None
-    known = runs_on_record(record)
+    known = ids_of(runs_here(located.state))
+    record = located.record
     if located.source == "record" and record is not None and record.run_id is not None:
         return known
     pids = [main.pid for main in located.mains]
-    if not pids and located.record is not None and not service.has_rules:
+    if not pids and (located.state is None if service.has_rules else record is not None):
         pids = _marked(service, host)
     try:
         key = host.key() if pids else None
@@ -81,13 +135,13 @@ def _proved_run(pid: int, target: str, key: Key) -> str | None:
 
 
 def _marked(service: Service, host: Host) -> list[int]:
-    """Who carries the marker: none of them is taken for the main process beside a record."""
-    scan = host.scan(host.rules(service))
+    """Who carries the marker: none of them is taken for the main process."""
+    scan = host.scan(Rules(marker=host.marker(service)))
     scan.close()
     return [handle.pid for handle in scan.matching]
 
 
-def _marks(runs: Runs, service: Service, host: Host, record: Record | None) -> Marks:
+def _marks(runs: Runs, service: Service, host: Host, recorded: Sequence[Record]) -> Marks:
     """What the processes of these runs carry."""
     values = {RUN_ID: frozenset(runs.bare)}
     unreadable = ""
@@ -98,6 +152,6 @@ def _marks(runs: Runs, service: Service, host: Host, record: Record | None) -> M
     return Marks(
         uid=host.service_uid(service),
         values={variable: its for variable, its in values.items() if its},
-        sessions=frozenset() if record is None else frozenset({record.identity.pid}),
+        sessions=frozenset(run.identity.pid for run in recorded),
         unreadable=unreadable,
     )

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault, Plan, Result
-from ctl.model.record import Record, Runs, runs_on_record
+from ctl.model.record import Record
 from ctl.model.service import Service, Start
+from ctl.model.state import MOST_OLDER
 from ctl.system.environment import new_run_id
 from ctl.system.gate import is_gated
 from ctl.system.host import Host
 from ctl.system.logfile import is_sink, require_log
 from ctl.system.portrait import describe, rfc3339, seen, started
+from ctl.system.procfs import ticks_now
 from ctl.system.spawn import require_executable
 from ctl.system.wait import now
-from ctl.verbs.launch import Launch, Run
+from ctl.verbs.launch import Launch, Run, stop_copy
+from ctl.verbs.leftovers import runs_here
 from ctl.verbs.locate import Located, locate
-from ctl.verbs.runs import faults_of, leftovers_of, runs_of
+from ctl.verbs.runs import faults_of, ids_of_runs, leftovers_of, with_left
 from ctl.verbs.stop import require_expected, state_before
 
 _GATED_ENDS_WITHIN = 5.0  # seconds
@@ -33,6 +37,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     expect_pid: Mapping[str, int] = {}  # by target
     lock_timeout: float = 60.0  # seconds
     dry_run: bool = False
+    is_wanted: bool = False  # a restart has written down that it is
 
 
 def start(service: Service, host: Host, options: StartOptions) -> Result:
@@ -53,6 +58,9 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
     """`start` for a caller who holds the target's lock."""
     located = _locate_started(service, host)
     try:
+        if not options.dry_run and not options.is_wanted:
+            with suppress(CtlError):  # of what cannot be written, the record of a new run will tell
+                host.want(service.name, "up", located.state)
         result = Result(
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,
@@ -152,7 +160,7 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
     earlier, faults = earlier_runs(located, service, host)
     result.errors += faults
     program, key = host.with_token(program, service.name, run_id)
-    launch = Launch(service, start, host, Run(run_id, key, earlier))
+    launch = Launch(service, start, host, Run(run_id, key, earlier, stop_copy(service, host)))
     result.pid = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
     result.changed, result.reason, result.after = True, "started", "ready"
     result.errors += launch.faults
@@ -165,18 +173,18 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         if located.source == "record" and located.record is not None:
             host.records.restore_pid(located.record)
             return
-        earlier = runs_on_record(located.record)
         host.records.write(
             Record(
                 target=service.name,
                 identity=main.identity,
                 run_id=None,
-                key=earlier.key,
-                earlier_run_ids=earlier.ids,
-                earlier_bare_ids=earlier.bare,
                 since=rfc3339(started(main)),
                 adopted=True,
-            )
+                leads_session=main.stat.session == main.pid,
+                last_seen=int(ticks_now()),
+                stop=stop_copy(service, host),
+            ),
+            runs_here(located.state)[:MOST_OLDER],
         )
         result.changed = True
         host.note(service.name, "adopted", identity=main.identity)
@@ -184,16 +192,18 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         result.errors.append(Fault.of(error))
 
 
-def earlier_runs(located: Located, service: Service, host: Host) -> tuple[Runs | None, list[Fault]]:
+def earlier_runs(located: Located, service: Service, host: Host) -> tuple[tuple[Record, ...], list[Fault]]:
     """The runs of which something is left, or may be, though their main process has ended; and what to say of that.
 
-    Nothing that is left keeps the service from being started.
+    Nothing that is left keeps the service from being started, but for what is left of too many runs to be remembered:
+    CtlError (failed).
     """
-    runs = runs_of(located, service, host)
-    members = leftovers_of(runs, service, host)
+    recorded = runs_here(located.state)
+    members = leftovers_of(ids_of_runs(located, service, host), recorded, service, host)
     try:
-        left = [seen(handle) for handle in members.refresh()]
-        unproved = [seen(handle) for handle in members.unproved()]
+        handles = members.refresh()
+        left = [seen(handle) for handle in handles]
+        kept = with_left(recorded, members, service, host)
         faults = faults_of(members)
     finally:
         members.close()
@@ -201,5 +211,11 @@ def earlier_runs(located: Located, service: Service, host: Host) -> tuple[Runs |
         many = "es" if len(left) > 1 else ""
         what = f"{len(left)} process{many} of an earlier run still there"
         fix = f"ctl stop {service.name}, which ends them too"
+        if service.stop.kill_mode == "process":
+            fix = f"ctl kill {service.name}, which ends them"
         faults.insert(0, Fault(reason="failed", what=what, fix=fix, details=tuple(map(describe, left))))
-    return runs if left or unproved or members.gave_up else None, faults
+    if len(kept) > MOST_OLDER:
+        what = f"processes of {len(kept)} earlier runs are still there, and no more than {MOST_OLDER} can be remembered"
+        details = tuple(map(describe, left))
+        raise CtlError("failed", what, fix=f"ctl kill {service.name}, which ends them", details=details)
+    return kept, faults

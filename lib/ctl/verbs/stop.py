@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -11,8 +11,10 @@ import msgspec
 from ctl.model.errors import CtlError, Interrupted, exit_code_of
 from ctl.model.outcome import Fault, Result, State
 from ctl.model.program import Program
+from ctl.model.record import Record
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
+from ctl.model.state import MOST_OLDER
 from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
@@ -137,7 +139,8 @@ def _end_located(
                     plan = with_surroundings(service, plan)
                 result.plan = with_cleaning(service, host, located, plan)
             else:
-                _act(service, host, located, members if mains or leftovers else None, schedule, mode, done, result)
+                _want_down(service, host, located, options)
+                _act(service, host, located, members, leftovers, schedule, mode, done, result)
             if members is not None and result.ok:
                 from ctl.verbs.runs import faults_of
 
@@ -150,11 +153,25 @@ def _end_located(
     return result
 
 
+def _want_down(service: Service, host: Host, located: Located, options: StopOptions) -> None:
+    """Written down before anything is sent: a ctl that keeps it up must not bring back what is being stopped.
+
+    Where systemd calls ctl because the main process has ended by itself, nobody has asked for that.
+    """
+    unit = host.unit
+    is_known = bool(located.mains) or located.state is not None
+    if options.to_restart or not is_known or (unit is not None and unit.has_ended):
+        return
+    with suppress(CtlError):  # it is stopped all the same; that its run cannot be removed after that will be told
+        host.want(service.name, "down", located.state)
+
+
 def _act(
     service: Service,
     host: Host,
     located: Located,
     members: Members | None,
+    leftovers: Sequence[Handle],
     schedule: Schedule,
     mode: KillMode,
     done: Literal["stopped", "killed"],
@@ -166,13 +183,15 @@ def _act(
     if gently:
         _before(service, host, located, result)
     result.after = "stopped"
-    if members is not None:
+    if members is not None and (mains or leftovers):
         from ctl.verbs.ending import Ending
 
         ending = Ending(service.name, host, mains, members, schedule)
         _carry_out(ending, mode if mains else "tree", result, done)
     if not result.survivors and result.reason != "unknown":
-        _clean_up(service, host, located, result)
+        if members is not None and mode == "process":
+            members.refresh()
+        _clean_up(service, host, located, members, result)
     count_as_success(result, host)
     if gently and result.ok:
         _after(service, host, located, result)
@@ -181,10 +200,14 @@ def _act(
 @contextmanager
 def _members(located: Located, service: Service, host: Host) -> Iterator[Members | None]:
     """Its processes beside the main ones; None where no run is known of which there could be any."""
-    if not located.mains and located.record is None:
+    if not located.mains and (located.state is not None or located.doubt is not None) and located.runs == ():
         yield None
         return
-    from ctl.verbs.runs import members_of
+    from ctl.verbs.runs import has_runs, members_of
+
+    if not located.mains and not has_runs(located, host):
+        yield None
+        return
 
     members = members_of(located, service, host)
     try:
@@ -305,15 +328,20 @@ def _report_survivors(ending: Ending, result: Result) -> None:
     result.fail(CtlError("timeout", what, fix=fix))
 
 
-def _clean_up(service: Service, host: Host, located: Located, result: Result) -> None:
+def _clean_up(service: Service, host: Host, located: Located, members: Members | None, result: Result) -> None:
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
+    from ctl.verbs.ends import end_by_ctl, end_found
+
     record, target = located.record, result.target
-    gone = [main.identity for main in located.mains if main.is_gone]
+    gone = [(main.identity, end_by_ctl(main, host)) for main in located.mains if main.is_gone]
     # A stale record first: it would protect a pid file that already names the main process.
     if record is not None and any(claim.source == "record" and claim.verdict == "stale" for claim in located.claims):
-        gone.insert(0, record.identity)
+        gone.insert(0, (record.identity, end_found(record)))
     try:
-        removed = [host.records.remove(target, identity) for identity in gone]
+        older = _left_of_runs(service, host, located, members, result) if gone or located.runs else ()
+        removed = [host.records.remove(target, identity, end, older) for identity, end in gone]
+        if located.state is not None and located.state.older and not any(removed):
+            removed.append(host.records.keep_older(target, older))
         removed += [
             host.records.remove_stale_pid(target, claim.pid)
             for claim in located.claims
@@ -321,10 +349,23 @@ def _clean_up(service: Service, host: Host, located: Located, result: Result) ->
         ]
         if not any(not main.is_gone for main in located.mains):
             removed.append(host.records.remove_pause(target))
-        removed += [host.remove_own_pid_file(service, identity.pid) for identity in gone]
+        removed += [host.remove_own_pid_file(service, identity.pid) for identity, _ in gone]
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))
+
+
+def _left_of_runs(
+    service: Service, host: Host, located: Located, members: Members | None, result: Result
+) -> tuple[Record, ...]:
+    """The runs of which something is left, as after a stop that ends only the main process. That is told."""
+    if members is None:
+        return ()
+    from ctl.system.portrait import seen
+    from ctl.verbs.runs import with_left
+
+    result.left_over = [seen(handle) for handle in members.known()]
+    return with_left(located.runs, members, service, host)[:MOST_OLDER]
 
 
 def state_before(located: Located) -> State:
