@@ -91,11 +91,10 @@ class Stage:
     def recorded(self) -> int | None:
         """The pid on record."""
         try:
-            record = self.sandbox.run_on_record("web")
+            record: Json | None = self.sandbox.run_on_record("web")
         except FileNotFoundError:
             return None
-        pid: int = record["identity"]["pid"]
-        return pid
+        return None if record is None else int(record["identity"]["pid"])
 
     def is_recorded(self) -> bool:
         """Whether there is one main process, on record; of a forking start, killed, what it began with is there."""
@@ -199,9 +198,9 @@ class Stage:
             assert status.rc in {1, 3}, status
         sandbox.ctl("stop", "web").expect(0)
         assert self.living() == [], "stopped, and processes of it are left"
-        left = [
-            path.name for path in sandbox.run_dir.iterdir() if path.name.startswith("web") and path.suffix != ".lock"
-        ]
+        assert not sandbox.has_run("web"), "stopped, and its run is on record"
+        kept = {".lock", ".json"}
+        left = [path.name for path in sandbox.run_dir.iterdir() if path.stem == "web" and path.suffix not in kept]
         assert left == [], "stopped, and its files are left"
         started = sandbox.ctl("start", "web", "--json").expect(0).one
         # A process that is still being executed shows no environment yet.

@@ -28,7 +28,7 @@ load helper
   pid=$(<"$RUN/web.pid")
   run head -n 1 "$LOG/events.jsonl"
   assert_output --regexp "^\{\"time\":\"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}[+-][0-9:]{5}\",\"target\":\"web\",\"verb\":\"start\",\"event\":\"spawned\",\"pid\":$pid,"
-  assert_json .start_ticks "$(jq .identity.start_ticks "$RUN/web.json")"
+  assert_json .start_ticks "$(jq .run.identity.start_ticks "$RUN/web.json")"
   assert_json '[.uid, .run_dir] | join(" ")' "$(id -u) $RUN"
   assert_equal "$(stat -c %a "$LOG/events.jsonl")" 640
 }

@@ -79,7 +79,7 @@ section() { sed -n "/^$1\$/,/^\$/p" <<<"$output"; }
   server web "--$MARK-sevrer"
   run ctl explain web
   assert_success
-  assert_line --index 0 "web: not running"
+  assert_line --index 0 "web: not running; 1 of its processes is left"
   output=$(section candidates)
   mapfile -t lines <<<"$output"
   assert_line --index 1 "  pid $pid  not it: cmdline says no"

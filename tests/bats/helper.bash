@@ -93,3 +93,8 @@ requires() {
 }
 
 support() { PYTHONPATH=$ROOT/tests "$PYTHON" -S -m "support.$1" "${@:2}" 3>&-; }
+
+# No state file, or one that tells of no run.
+assert_no_run() {
+  [ ! -e "$RUN/$1.json" ] || assert_equal "$(jq -c .run "$RUN/$1.json")" null
+}

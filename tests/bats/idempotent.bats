@@ -72,7 +72,7 @@ acts() {
 @test "stop of what was never started" {
   acts stop already_stopped false
   assert_not_exists "$RUN/web.pid"
-  assert_not_exists "$RUN/web.json"
+  assert_no_run web
 }
 
 @test "start, start: the same process, and the second changes nothing" {
@@ -143,7 +143,7 @@ acts() {
   acts stop already_stopped true
   assert_json '.results[0].before' stale
   assert_not_exists "$RUN/web.pid"
-  assert_not_exists "$RUN/web.json"
+  assert_no_run web
   acts stop already_stopped false
   assert_json '.results[0].before' stopped
 }

@@ -102,7 +102,7 @@ TOML
   ctl start web
   local pid
   pid=$(cat "$RUN/web.pid")
-  jq -c --argjson pid "$innocent" '.identity.boot_id = "00000000-0000-4000-8000-000000000000" | .identity.pid = $pid' \
+  jq -c --argjson pid "$innocent" '.run.identity.boot_id = "00000000-0000-4000-8000-000000000000" | .run.identity.pid = $pid' \
     "$RUN/web.json" >"$SANDBOX/old"
   ctl kill web
   assert_gone "$pid"
@@ -115,7 +115,7 @@ TOML
   run ctl stop web
   assert_success
   assert_output 'web: already stopped (its record was stale)'
-  assert_not_exists "$RUN/web.json"
+  assert_no_run web
   assert_not_exists "$RUN/web.pid"
   assert_untouched
 }

@@ -30,7 +30,7 @@ assert_nothing_left() {
   run ctl status "$1"
   assert_failure 3
   assert_output "$1: stopped"
-  assert_not_exist "$RUN/$1.json"
+  assert_no_run "$1"
   assert_not_exist "$RUN/$1.pid"
 }
 

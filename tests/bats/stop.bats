@@ -32,7 +32,7 @@ TOML
   assert_equal "$stderr" ""
   assert_gone "$pid"
   assert_file_not_exist "$RUN/web.pid"
-  assert_file_not_exist "$RUN/web.json"
+  assert_no_run web
 }
 
 @test "a second and a third stop or kill change nothing" {

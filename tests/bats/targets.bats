@@ -58,7 +58,8 @@ TOML
   start worker@1
   run ctl kill worker@
   assert_success
-  assert_output --regexp "^worker@1: killed, pid [0-9]+, [0-9.]+ s$"
+  assert_line --index 0 --regexp "^worker@1: killed, pid [0-9]+, [0-9.]+ s$"
+  assert_line --index 1 "worker@2: already stopped"
   running web
 }
 

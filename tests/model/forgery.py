@@ -24,7 +24,7 @@ def forge(world: World, target: str, file: str, how: str) -> None:
         "pause": world.sandbox.run_dir / f"{target}.paused",
     }[file]
     if file == "record" and is_record(path):
-        world.old_records.setdefault(target, json.loads(path.read_bytes()))
+        world.old_records.setdefault(target, json.loads(path.read_bytes())["run"])
     if how in ANY:
         ANY[how](path)
     elif file == "record":
@@ -38,13 +38,17 @@ def forge(world: World, target: str, file: str, how: str) -> None:
 
 
 def is_record(path: Path) -> bool:
-    return os.path.lexists(path) and is_trusted(path) and path.read_bytes().startswith(b'{"schema')
+    """Whether it is a state file that tells of a run."""
+    if not (os.path.lexists(path) and is_trusted(path) and path.read_bytes().startswith(b'{"schema')):
+        return False
+    return json.loads(path.read_bytes())["run"] is not None
 
 
 def _forge_record(world: World, target: str, path: Path, how: str) -> None:
-    record = RECORDS[how](world, target, json.loads(path.read_bytes()) if is_record(path) else None)
-    if record is not None:
-        _write(path, json.dumps(record))
+    state = json.loads(path.read_bytes()) if is_record(path) else None
+    run = RECORDS[how](world, target, state["run"] if state else None)
+    if run is not None:
+        _write(path, json.dumps({**(state or {"schema": 2, "older": []}), "target": run["target"], "run": run}))
 
 
 def _write(path: Path, content: str) -> None:
@@ -118,7 +122,7 @@ def _twin_of_bystander(world: World, _: str, record: Json | None) -> Json | None
 
 def _of_another_service(world: World, target: str, _: Json | None) -> Json | None:
     paths = [world.sandbox.record(other) for other in TARGETS if other != target]
-    return next((json.loads(path.read_bytes()) for path in paths if is_record(path)), None)
+    return next((json.loads(path.read_bytes())["run"] for path in paths if is_record(path)), None)
 
 
 def _of_earlier_run(world: World, target: str, _: Json | None) -> Json | None:

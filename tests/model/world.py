@@ -99,7 +99,11 @@ class View(NamedTuple):
 
     def files_of(self, target: str) -> dict[str, str]:
         own = {OWN_PID_FILE} if target == "daemon" else set()
-        return {name: what for name, what in self.files.items() if name.rpartition(".")[0] == target or name in own}
+        return {
+            name: what
+            for name, what in self.files.items()
+            if (name.rpartition(".")[0] == target and not _tells_of_no_run(what)) or name in own
+        }
 
     def all_of(self, target: str) -> tuple[object, ...]:
         """Everything that a verb could change."""
@@ -357,7 +361,8 @@ class World:
     def _find(self, target: str, alive: dict[Key, Seen]) -> Found:
         by_pid = {key[0]: seen for key, seen in alive.items()}
         verdict, record = self._judge_record(target, by_pid)
-        run_ids = frozenset([record["run_id"], *record["earlier_run_ids"]]) - {None} if record else frozenset()
+        runs = self._runs(target)
+        run_ids = frozenset(run["run_id"] for run in runs) - {None}
         if verdict == "holds":
             assert record
             return Found("running", by_pid[record["identity"]["pid"]].key, "record", run_ids)
@@ -373,7 +378,8 @@ class World:
         if record and target not in RULED and not record["forking"]:
             fitting = []
         else:
-            fitting = [seen for seen in alive.values() if self._fits(target, seen)]
+            over = frozenset() if record and record["forking"] else run_ids
+            fitting = [seen for seen in alive.values() if self._fits(target, seen) and seen.run_id not in over]
         pids = {seen.pid for seen in fitting}
         mains = tuple(seen.key for seen in fitting if seen.parent not in pids)
         if mains:
@@ -391,15 +397,30 @@ class World:
         path = self.sandbox.record(target)
         if not os.path.lexists(path):
             return "none", None
-        try:
-            record = json.loads(path.read_bytes()) if is_trusted(path) else None
-        except ValueError:
-            record = None
-        if record is None or record["target"] != target:
+        state = self._state(target)
+        if state is None:
             return "refused", None
+        record = state["run"]
+        if record is None:
+            return "none", None
         seen = by_pid.get(record["identity"]["pid"])
         holds = seen is not None and record["identity"] == self.identity(seen.pid)
         return "holds" if holds else "stale", record
+
+    def _state(self, target: str) -> Json | None:
+        path = self.sandbox.record(target)
+        try:
+            state: Json | None = json.loads(path.read_bytes()) if is_trusted(path) else None
+        except (OSError, ValueError):
+            return None
+        return state if state and state["target"] == target else None
+
+    def _runs(self, target: str) -> list[Json]:
+        """Every run that is on record."""
+        state = self._state(target)
+        if state is None:
+            return []
+        return [*([state["run"]] if state["run"] else []), *state["older"]]
 
     def identity(self, pid: int) -> Json:
         """What a record of this process holds."""
@@ -474,7 +495,7 @@ def _shown(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     kind = "directory" if path.is_dir() else "link" if path.is_symlink() else "file"
-    return f"{kind} {found.st_mode:o} {found.st_uid} {text(path) if kind == 'file' else ''}"
+    return f"{kind} {found.st_mode:o} {found.st_uid} {without_wanted(text(path)) if kind == 'file' else ''}"
 
 
 def _only(keys: tuple[Key, ...]) -> Key | None:
@@ -519,3 +540,17 @@ def _kill(pid: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     finally:
         os.close(pidfd)
+
+
+def without_wanted(content: str) -> str:
+    """A state file without what is wanted: that is remembered also where nothing of the service is changed."""
+    try:
+        state = json.loads(content)
+    except ValueError:
+        return content
+    return json.dumps({**state, "wanted": None}) if isinstance(state, dict) and "wanted" in state else content
+
+
+def _tells_of_no_run(what: str) -> bool:
+    """Whether it is a state file, which stays after a stop."""
+    return '{"schema": 2' in what and '"run": null' in what

@@ -162,7 +162,7 @@ class Sandbox:
         return self.run_dir / f"{target}.json"
 
     def run_on_record(self, target: str) -> Json:
-        """The run that its state file tells of."""
+        """The run that its state file tells of, None where that tells of none."""
         run: Json = json.loads(self.record(target).read_text(encoding="utf-8"))["run"]
         return run
 
