@@ -166,12 +166,13 @@ settle = 0.05
 schedule = "INT/10/TERM/5/KILL/5"
 TOML
   start web
+  child=$(pgrep -P "$pid")
   run --separate-stderr ctl stop web --dry-run
   assert_success
   assert_line --index 0 "web: would take at most 20 s"
-  assert_line --index 1 "  1. INT to $pid, then wait up to 10 s"
-  assert_line --index 2 "  2. TERM to $pid, then wait up to 5 s"
-  assert_line --index 3 "  3. KILL to $pid, then wait up to 5 s"
+  assert_line --index 1 "  1. INT to $pid, then wait up to 10 s; after 5 s also to $child"
+  assert_line --index 2 "  2. TERM to $pid, then wait up to 5 s; after 2.5 s also to $child"
+  assert_line --index 3 "  3. KILL to $pid, then wait up to 5 s; after 2.5 s also to $child"
   assert_line --index 4 "  4. then to what outlives it: TERM, what is left of the grace, KILL"
   assert_line --regexp "^  pid $pid \($(id -un), since [0-9T:+-]+\): .*tree.py 1 1$"
   assert_equal "$(grep -c '^  pid ' <<<"$output")" 2

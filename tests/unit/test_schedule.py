@@ -210,3 +210,28 @@ def test_any_text_is_a_schedule_or_says_why_not(text: str) -> None:
     assert any(step.signal for step in schedule.steps)
     assert all(0 <= step.wait <= LONGEST_WAIT for step in schedule.steps)
     assert parse_schedule(str(schedule)) == schedule
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("TERM/30/KILL/5", "TERM/30/KILL/5"),
+        ("TERM/0/10/5/KILL/5", "TERM/15/KILL/5"),
+        ("2/3/TERM/5", "5/TERM/5"),
+        ("TERM/forever/5", "TERM/5/forever/5"),
+        ("TERM/1/forever/3/KILL/1", "TERM/1/forever/3/KILL/1"),
+        ("TERM/1/forever/KILL/1/3", "TERM/1/forever/KILL/4"),
+    ],
+)
+def test_a_wait_belongs_to_the_signal_before_it(text: str, joined: str) -> None:
+    schedule = parse_schedule(text)
+    assert str(schedule.joined()) == joined
+    assert (schedule.joined().longest, schedule.joined().grace) == (schedule.longest, schedule.grace)
+
+
+@pytest.mark.parametrize(
+    ("text", "catchable"),
+    [("TERM/5/INT/5/TERM/1/KILL/5", ("TERM", "INT")), ("KILL/5/TERM/5", ()), ("2/QUIT/5", ("QUIT",))],
+)
+def test_what_can_be_caught(text: str, catchable: tuple[str, ...]) -> None:
+    assert parse_schedule(text).catchable == catchable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -19,6 +20,9 @@ _REALTIME: Final = r"RTMIN(\+([1-9]|[12]\d|30))?"  # compiled when it is needed:
 _NOT_TO_STOP_WITH: Final = {"STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG"}
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 DEFAULT: Final = "TERM/30/KILL/5"
+# Of a step's wait, after which the children of a main process that is still alive get the step's signal as well: it has
+# as long to end them itself as they have to end before the next step.
+PASSED_ON_AFTER: Final = 0.5
 LONGEST_WAIT: Final = 7 * 24 * 3600.0  # seconds; longer is a slip of the keyboard, and "forever" says it plainly
 
 
@@ -63,6 +67,23 @@ class Schedule(msgspec.Struct, frozen=True):
     @property
     def first_signal(self) -> str:
         return next((step.signal for step in self.steps if step.signal), "TERM")
+
+    @property
+    def catchable(self) -> tuple[str, ...]:
+        """Each signal before KILL, in order."""
+        until_kill = itertools.takewhile(lambda step: step.signal != "KILL", self.steps)
+        return tuple(dict.fromkeys(step.signal for step in until_kill if step.signal))
+
+    def joined(self) -> Schedule:
+        """The same with each wait that has no signal of its own added to the step before it: TERM/0/10 is TERM/10.
+
+        Of waits that are repeated forever, the first round is.
+        """
+        first = len(self.steps) if self.repeat_from is None else self.repeat_from
+        once, repeated = _joined(self.steps[:first]), _joined(self.steps[first:])
+        if once and repeated and all(step.signal is None for step in repeated):
+            once = _joined((*once, *repeated))
+        return Schedule((*once, *repeated), None if self.repeat_from is None else len(once))
 
     def timeline(self) -> Iterator[tuple[str | None, float]]:
         """Each signal with the end of its wait, in seconds from the schedule's beginning."""
@@ -143,6 +164,16 @@ def signal_name(text: str) -> str:
     from ctl.model.suggest import instead
 
     raise BadSchedule(f"{text!r} is neither a signal nor a number of seconds", fix=instead(bare, SIGNALS))
+
+
+def _joined(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    joined: list[Step] = []
+    for step in steps:
+        if step.signal is None and joined:
+            joined[-1] = Step(joined[-1].signal, joined[-1].wait + step.wait)
+        else:
+            joined.append(step)
+    return tuple(joined)
 
 
 def _plain(seconds: float) -> str:

@@ -65,6 +65,13 @@ class Handle:
             return None
         return None if self.is_gone else defaults
 
+    def ignores(self, name: str) -> bool:
+        """Whether it ignores the signal; False where it has ended, or that cannot be told."""
+        try:
+            return procfs.ignores(self.pid, signal_number(name)) and not self.is_gone
+        except Gone:
+            return False
+
     def state(self) -> str:
         """Its state's letter (proc_pid_stat(5)) now; Z where it has ended."""
         try:

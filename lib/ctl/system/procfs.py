@@ -246,6 +246,17 @@ def defaults_to(pid: int, number: int) -> bool | None:
     return None if _awaits_signals(pid) else True
 
 
+def ignores(pid: int, number: int) -> bool:
+    """Whether it ignores the signal: SigIgn, proc_pid_status(5). False where that may not be read. Raises Gone.
+
+    What is blocked is not ignored: a program with a signalfd(2) or in sigwait(3) acts on what it blocks.
+    """
+    try:
+        return bool(int(_status_field(pid, b"SigIgn")[0], 16) >> (number - 1) & 1)
+    except Forbidden:
+        return False
+
+
 def _awaits_signals(pid: int) -> bool:
     """Whether a thread is in sigwait(3): what it waits for is shown as not blocked for as long as it does."""
     threads = itertools.chain([pid], _other_threads(pid))

@@ -28,6 +28,7 @@ from ctl.verbs.service_checks import (
     check_pause,
     check_runs_in_unit,
     check_service,
+    check_stop_signals,
     check_supervisor,
     check_surroundings,
     supervised,
@@ -162,6 +163,8 @@ class Doctor:
         main = located.mains[0]
         facts["state"] = f"{state_before(located)}, pid {main.pid}"
         findings += check_pause(service, self._host.pause_of(service, main) if main.is_stopped else None)
+        for each in located.mains:
+            findings += check_stop_signals(service, each)
         by = supervised(service, located)
         findings += check_supervisor(service, by)
         place = asked.place_in_cgroups(main.pid)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
+
+import msgspec
 
 from ctl.model.errors import CtlError
 from ctl.model.identity import Identity
 from ctl.model.outcome import Fault, Seen, Signalled
-from ctl.model.schedule import Schedule
+from ctl.model.schedule import PASSED_ON_AFTER, Schedule
 from ctl.system.host import Host
 from ctl.system.members import Members
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
 from ctl.system.wait import now
+from ctl.verbs.escalation import children_of, ignoring
 
 KillMode = Literal["mixed", "process", "tree"]
+
+
+class _Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal of the schedule, and when what happens: by the clock of wait.now()."""
+
+    signal: str | None
+    begins: float
+    middle: float  # then the members are told, too, whatever the main process does with it
+    ends: float
+    then: str  # the next signal
 
 
 class Ending:
@@ -34,7 +47,9 @@ class Ending:
         looked = now()
         members.look()
         self._look_takes = now() - looked
-        self._schedule = schedule
+        self._schedule = schedule.joined()
+        self._told: set[Identity] = set()  # of the step that is under way
+        self._sent: dict[Identity, set[str]] = {}
         self._began = now()
         self._grace_end = self._began + schedule.grace
         self._deadline = self._began + schedule.longest
@@ -61,59 +76,90 @@ class Ending:
         """
         if mode == "tree":
             return self._everyone()
-        left = self._step_by_step()
+        left = self._step_by_step(passed_on=mode == "mixed")
         if mode == "process":
             return _seen(left)
         return _seen([*left, *self._members.refresh()] if left else self._survivors())
 
-    def _step_by_step(self) -> list[Handle]:
-        """Each step to the main processes. Returns those that are left."""
-        for index, (signal, end) in enumerate(self._schedule.timeline()):
-            self._send(self._mains, signal)
+    def _step_by_step(self, *, passed_on: bool) -> list[Handle]:
+        """Each step to the main processes, and `passed_on` to the others. Returns the main processes that are left."""
+        for step in self._steps():
+            # Before it is sent: a handler may ignore the signal from then on, and end the children itself.
+            deaf = ignoring(_alive(self._mains), step.signal) if passed_on else []
+            self._send(self._mains, step.signal)
             self._let_go_on(self._members.known())
-            if self._wait(self._mains, self._began + end, signal, self._schedule.after(index)):
-                break
-            if self._all_refused(_alive(self._mains)):
+            if passed_on:
+                self._tell(children_of(deaf, self._mains, self._members.known()), step)
+                if self._wait_in(step, self._mains, step.middle):
+                    break
+                self._pass_on(step)
+            if self._wait_in(step, self._mains) or self._all_refused(_alive(self._mains)):
                 break
         return _alive(self._mains)
 
     def _everyone(self) -> list[Seen]:
         """Each step to every process of the service; those that are known are told at its time, before any look."""
         everyone: list[Handle] = []
-        for index, (signal, end) in enumerate(self._schedule.timeline()):
-            told: set[Identity] = set()
-            everyone = self._tell_all([*_alive(self._mains), *self._members.known()], signal, told)
-            if index > 0 and everyone and now() + self._look_takes < self._began + end:
-                everyone = self._tell_all([*_alive(self._mains), *self._members.look()], signal, told)
+        for step in self._steps():
+            everyone = self._tell([*_alive(self._mains), *self._members.known()], step)
+            if step.begins > self._began and everyone and self._has_time_to_look(step):
+                everyone = self._tell([*_alive(self._mains), *self._members.look()], step)
+            if everyone and not self._wait_in(step, everyone, step.middle):
+                self._pass_on(step)
+                everyone = [*_alive(self._mains), *self._members.known()]
             # Who was born meanwhile is told as well, until nobody new turns up or the step's time is over.
             while not self._all_refused(everyone):
-                if not self._wait(everyone, self._began + end, signal, self._schedule.after(index)):
+                if not self._wait_in(step, everyone):
                     break
-                everyone = self._tell_all([*_alive(self._mains), *self._look_again()], signal, told)
-                if not everyone or now() >= self._began + end:
+                everyone = self._tell([*_alive(self._mains), *self._look_again()], step)
+                if not everyone or now() >= step.ends:
                     break
             if not everyone or self._all_refused(everyone):
                 break
         return _seen(_alive(everyone))
 
-    def _tell_all(self, handles: list[Handle], signal: str | None, told: set[Identity]) -> list[Handle]:
-        """Send it to those that have not been `told` yet. Returns all of them."""
-        self._send([handle for handle in handles if handle.identity not in told], signal)
-        told |= {handle.identity for handle in handles}
+    def _steps(self) -> Iterator[_Step]:
+        begins = self._began
+        for index, (signal, end) in enumerate(self._schedule.timeline()):
+            ends = self._began + end
+            middle = begins + (ends - begins) * PASSED_ON_AFTER
+            self._told = set()
+            yield _Step(signal=signal, begins=begins, middle=middle, ends=ends, then=self._schedule.after(index))
+            begins = ends
+
+    def _tell(self, handles: list[Handle], step: _Step) -> list[Handle]:
+        """Send the step's signal to those that have not been told of this step yet. Returns all of them."""
+        self._send([handle for handle in handles if handle.identity not in self._told], step.signal)
+        self._told.update(handle.identity for handle in handles)
         return handles
+
+    def _pass_on(self, step: _Step) -> None:
+        """The step's signal to all members that live: those that are known first, then those born since the last look.
+
+        No look comes between a step and its time.
+        """
+        if step.signal is not None:
+            self._tell(self._members.known(), step)
+            if self._has_time_to_look(step):
+                self._tell(self._members.look(), step)
+
+    def _has_time_to_look(self, step: _Step) -> bool:
+        return now() + self._look_takes < step.ends
 
     def _survivors(self) -> list[Handle]:
         """TERM for those who outlive the main process, what is left of the grace, KILL. Returns those that are left."""
-        told: set[Identity] = set()
         killed = False
         while members := self._look_again():
             if now() < self._grace_end:
-                self._send([member for member in members if member.identity not in told], "TERM")
-                told |= {member.identity for member in members}
+                self._send([member for member in members if "TERM" not in self._sent.get(member.identity, ())], "TERM")
                 self._wait(members, self._grace_end, "TERM", "KILL" if self._schedule.forceful_wait is not None else "")
-            elif self._schedule.forceful_wait is None or (killed and now() >= self._deadline):
+            elif killed and now() >= self._deadline:
                 break
             else:
+                if not killed and self._schedule.catchable:
+                    self._send([member for member in members if member.identity not in self._sent], "TERM")
+                if self._schedule.forceful_wait is None:
+                    break
                 self._send(members, "KILL")
                 killed = True
                 self._wait(members, self._kill_deadline(), "KILL")
@@ -141,6 +187,7 @@ class Ending:
             try:
                 if handle.send(signal or ""):
                     self.signals.append(Signalled(handle.pid, signal or "", round(now() - self._began, 3)))
+                    self._sent.setdefault(handle.identity, set()).add(signal or "")
                     delivered.append(handle)
             except CtlError as error:
                 self._refused.add(handle.pid)
@@ -161,13 +208,24 @@ class Ending:
     def _all_refused(self, handles: list[Handle]) -> bool:
         return bool(handles) and all(handle.pid in self._refused for handle in handles)
 
-    def _wait(self, handles: Iterable[Handle], deadline: float, signal: str | None, then: str = "") -> bool:
+    def _wait_in(self, step: _Step, handles: Iterable[Handle], until: float | None = None) -> bool:
+        return self._wait(handles, step.ends, step.signal, step.then, until)
+
+    def _wait(
+        self,
+        handles: Iterable[Handle],
+        deadline: float,
+        signal: str | None,
+        then: str = "",
+        until: float | None = None,
+    ) -> bool:
+        """Wait `until`, by default the deadline, which is shown. Returns whether all have ended."""
         awaited = [handle for handle in handles if handle.pid not in self._refused]
         who = f"pid {awaited[0].pid}" if len(awaited) == 1 else f"{len(awaited)} processes"
         self._host.progress(
             self._target, f"{signal} sent to {who}" if signal else f"waiting for {who}", deadline, then=then
         )
-        return self._host.wait_ended(awaited, deadline)
+        return self._host.wait_ended(awaited, deadline if until is None else until)
 
 
 def _alive(handles: Iterable[Handle]) -> list[Handle]:

@@ -61,6 +61,7 @@ def _how_to_stop(service: Service, located: Located, result: Result) -> str:
     whom = _everyone(result) if service.stop.kill_mode == "tree" else mains
     parts = [*before, f"carry out {service.schedule} on pid {whom}"]
     outliving = service.stop.kill_mode == "mixed" and result.plan and len(result.plan.processes) > len(located.mains)
+    parts += ["pass each step on to its other processes"] if outliving else []
     parts += ["end what outlives it"] if outliving else []
     return ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + parts[-1]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import msgspec
 
 from ctl.model.outcome import Plan
-from ctl.model.schedule import Schedule
+from ctl.model.schedule import PASSED_ON_AFTER, Schedule, Step
 from ctl.model.service import Hook, Hooks, Service
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import seen
 from ctl.verbs.drain import longest
 from ctl.verbs.ending import KillMode
+from ctl.verbs.escalation import children_of, ignoring
 from ctl.verbs.locate import Located
 
 
@@ -49,13 +51,7 @@ def with_surroundings(service: Service, plan: Plan) -> Plan:
 
 def schedule_plan(schedule: Schedule, mode: KillMode, mains: list[Handle], members: list[Handle]) -> Plan:
     """What carrying out the schedule would do, and to whom."""
-    main_pids = ", ".join(str(main.pid) for main in mains)
-    everyone = ", ".join(str(handle.pid) for handle in (*mains, *members))
-    whom = everyone if mode == "tree" or not mains else main_pids
-    steps = [
-        f"{step.signal} to {whom}, then wait up to {step.wait:g} s" if step.signal else f"wait up to {step.wait:g} s"
-        for step in schedule.steps
-    ]
+    steps = [_step(step, mode, mains, members) for step in schedule.joined().steps]
     if mode == "mixed" and mains:
         steps.append("then to what outlives it: TERM, what is left of the grace, KILL")
     if not (mains or members):
@@ -66,3 +62,24 @@ def schedule_plan(schedule: Schedule, mode: KillMode, mains: list[Handle], membe
         processes=tuple(seen(handle) for handle in (*mains, *members)),
         longest_s=None if longest == float("inf") else longest,
     )
+
+
+def _step(step: Step, mode: KillMode, mains: list[Handle], members: list[Handle]) -> str:
+    waits = f"wait up to {step.wait:g} s"
+    if step.signal is None:
+        return waits
+    at_once, later = (mains, []) if mains else (members, [])
+    deaf = []
+    if mode == "tree":
+        at_once = [*mains, *members]
+    elif mode == "mixed" and mains:
+        deaf = ignoring(mains, step.signal)
+        told = children_of(deaf, mains, members)
+        at_once, later = [*mains, *told], [member for member in members if member not in told]
+    ignored = f" (ignored by {_pids(deaf)})" if deaf else ""
+    passed_on = f"; after {step.wait * PASSED_ON_AFTER:g} s also to {_pids(later)}" if later else ""
+    return f"{step.signal} to {_pids(at_once)}{ignored}, then {waits}{passed_on}"
+
+
+def _pids(handles: Sequence[Handle]) -> str:
+    return ", ".join(str(handle.pid) for handle in handles)

@@ -15,6 +15,7 @@ from ctl.model.unit import Call, Unit
 from ctl.system import premises as asked
 from ctl.system.host import Host
 from ctl.system.keeper import is_kept
+from ctl.system.pidfd import Handle
 from ctl.system.trust import user_name
 from ctl.verbs.check import notes_on_patterns
 from ctl.verbs.locate import Located
@@ -111,6 +112,21 @@ def check_surroundings(service: Service, pid: int, unit: Unit | None, by: Superv
     fix = f"ctl restart {service.name} from outside of it{unless}"
     where = f"{unit.file or unit.name}, KillMode={unit.kill_mode}"
     yield Finding(id="in-other-unit", severity=WARNING, what=what, where=where, fix=fix)
+
+
+def check_stop_signals(service: Service, main: Handle) -> Iterator[Finding]:
+    """A main process that ignores what is to stop it: a wrapper, as a rule."""
+    ignored = [signal for signal in service.schedule.catchable if main.ignores(signal)]
+    if ignored:
+        signals = " and ".join(ignored)
+        goes_on = (
+            "only KILL ends it" if service.stop.kill_mode == "process" else f"{signals} goes to its children at once"
+        )
+        what = f"pid {main.pid} ignores {signals}: {goes_on}"
+        fix = "start the program itself, or with exec in its wrapper; or name a signal that is not ignored"
+        yield Finding(
+            id="stop-signal-ignored", severity=WARNING, what=what, where=f"{service.file}, stop.schedule", fix=fix
+        )
 
 
 def check_pause(service: Service, pause: Pause | None) -> Iterator[Finding]:

@@ -29,6 +29,10 @@ def stop(
     The before hooks run, it is drained, the schedule is carried out, what outlives the main process is ended, and the
     after hooks run.
 
+    Each step also reaches the children, so that a database behind a wrapper is told to end before it is killed: at once
+    where the main process ignores the signal, else after half of the step's wait, if the main process is still alive
+    then. With kill_mode "tree" all are sent each step at once; with "process" only the main process is sent any.
+
     Without a target: every service that runs, but the protected ones. On a terminal it asks first; where the question
     could not be seen, it does nothing without --yes.
 
