@@ -30,8 +30,9 @@ from ctl.system.sessions import leads_session
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
 from ctl.verbs.asking import Answers, ask, pause_after
+from ctl.verbs.daemon import NO_DAEMON, named_daemon, why_no_daemon
 from ctl.verbs.ending import Ending
-from ctl.verbs.locate import locate
+from ctl.verbs.locate import Located, locate
 from ctl.verbs.stop import KILL
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class Launch:
         self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
             asked = now()
-            problem, fix = "left no process behind", None
+            problem, fix = NO_DAEMON, None
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
             alive = self._members.refresh()
             try:
@@ -290,19 +291,20 @@ class Launch:
             except CtlError as error:  # more than one: the intermediate parents of a double fork are still there
                 problem, fix = error.what, error.fix
             else:
-                if located.mains:
-                    self._take_as_main(located.mains[0])
+                if (daemon := self._daemon_of(located)) is not None:
+                    self._take_as_main(daemon)
                     return
-                # It may have become another user; of whom that is not told, its token is proof together with its rules.
-                own = next((handle for handle in located.unproved if self._members.is_of_this_run(handle)), None)
-                if own is not None:
-                    self._take_as_main(own)
-                    return
-                if located.doubt is not None:
-                    problem, fix = located.doubt.what, located.doubt.fix
+                problem, fix = why_no_daemon(located)
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}", fix)
             self._host.pause((), min(now() + pause_after(began, asked), self._deadline))
+
+    def _daemon_of(self, located: Located) -> Handle | None:
+        if located.mains:
+            return located.mains[0]
+        # It may have become another user; of whom that is not told, its token is proof together with its rules.
+        own = next((handle for handle in located.unproved if self._members.is_of_this_run(handle)), None)
+        return own or named_daemon(self._service, self._host, self._gated.handle)
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
