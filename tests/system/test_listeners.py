@@ -71,7 +71,7 @@ def test_a_strangers_answer_is_none_and_the_stranger_is_named(sandbox: Sandbox, 
     result = sandbox.ctl("start", "web").expect(151)
     assert re.search(rf"was not ready within 1 s \(ready.timeout\): {held_by(other, port)} \(", result.stderr), result
     assert sandbox.running("web") == []
-    assert not sandbox.record("web").exists()
+    assert not sandbox.has_run("web")
     assert other.alive()
 
 
