@@ -33,6 +33,7 @@ from ctl.verbs.asking import Answers, ask, pause_after
 from ctl.verbs.daemon import NO_DAEMON, named_daemon, why_no_daemon
 from ctl.verbs.ending import Ending
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.misfit import misfit
 from ctl.verbs.stop import KILL
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Launch:
                 self._become_ready(self._probe(program), answered_before)
                 self._update(ready=True, ready_at=rfc3339_now())
                 self._host.note(self._service.name, "ready", identity=self._main.identity)
+                self.faults += [fault] if (fault := misfit(self._service, self._host, self._main)) is not None else []
             except BaseException as error:
                 self._take_down(error)
                 raise

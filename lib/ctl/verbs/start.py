@@ -24,6 +24,7 @@ from ctl.system.wait import now
 from ctl.verbs.launch import Launch, Run, stop_copy
 from ctl.verbs.leftovers import runs_here
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.misfit import misfit
 from ctl.verbs.runs import faults_of, ids_of_runs, leftovers_of, with_left
 from ctl.verbs.stop import require_expected, state_before
 
@@ -74,6 +75,7 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
                 result.errors.append(Fault(reason="already_paused", what="it is paused", fix=fix))
             if not options.dry_run:
                 _adopt(service, host, located, result)
+                result.errors += [fault] if (fault := misfit(service, host, located.mains[0])) is not None else []
             elif located.source != "record":
                 steps = (f"record pid {result.pid}, which runs without a record",)
                 result.plan = Plan(steps=steps, after=result.after)
