@@ -141,15 +141,18 @@ def uptime_of(main: Handle) -> float:
     return max(wall_clock() - started(main), 0.0)
 
 
-def whether_ready(service: Service, host: Host, located: Located, uptime: float) -> Answer | None:
-    """A connection or request is tried now; a command, a log line or a message are known from its start.
+def whether_ready(
+    service: Service, host: Host, located: Located, uptime: float, within: float = _PROBE_WITHIN
+) -> Answer | None:
+    """A connection or request is tried now, `within` seconds; a command, a log line or a message are known from its
+    start.
 
     None where nobody saw it start.
     """
     ready = service.ready
     probe = probe_of(ready, None)
     if probe is not None:
-        return _of_its_own(ask(host, probe, _PROBE_WITHIN), service, host, located)
+        return _of_its_own(ask(host, probe, within), service, host, located)
     record = located.record if located.source == "record" else None
     if ready.command is None and ready.log is None and not service.notifies:
         return Answer(YES if uptime >= ready.settle else NO)
