@@ -110,6 +110,14 @@ def _shifted(name: str) -> Callable[[World, str, Json | None], Json | None]:
     return change
 
 
+def _later_start(_: World, __: str, record: Json | None) -> Json | None:
+    """Without an inode, which would tell that it is the same process all the same, seen by another clock."""
+    if record is None:
+        return None
+    identity = record["identity"]
+    return {**record, "identity": {**identity, "start_ticks": identity["start_ticks"] + 1, "pidfd_inode": None}}
+
+
 def _of_bystander(world: World, _: str, record: Json | None) -> Json | None:
     return record and {**record, "identity": {**record["identity"], "pid": world.bystanders[-1].pid}}
 
@@ -139,7 +147,7 @@ ANY: dict[str, Callable[[Path], None]] = {
     "another user's": _anothers,
 }
 RECORDS: dict[str, Callable[[World, str, Json | None], Json | None]] = {
-    "later start": _shifted("start_ticks"),
+    "later start": _later_start,
     "other inode": _shifted("pidfd_inode"),
     "other namespace": _other_identity(pid_ns=1),
     "other boot": _other_identity(boot_id=secrets.token_hex(16)),

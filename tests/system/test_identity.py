@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from support import proc
+from support.requires import requires_pidfd_inodes, requires_root
 from support.sandbox import Sandbox
-from support.waiting import wait_gone, wait_line, wait_until
+from support.waiting import wait_file, wait_gone, wait_line, wait_until
 
 
 def installed(sandbox: Sandbox, version: int = 1) -> Path:
@@ -163,3 +164,54 @@ def test_what_fits_its_rule_no_more_is_left_over_once_the_record_is_lost(sandbox
     result = sandbox.ctl("stop", "web", "--json").expect(0).one
     assert (result["reason"], result["pid"], result["changed"]) == ("stopped", None, True)
     assert not proc.alive(pid)
+
+
+# -- time namespaces, time_namespaces(7): there /proc tells other start times
+
+LATER = ["unshare", "-T", "--boottime", "100000"]
+
+
+@pytest.fixture(params=[(LATER, []), ([], LATER)], ids=["seen from a time namespace", "started in one"])
+def clocks(request: pytest.FixtureRequest) -> tuple[list[str], list[str]]:
+    """How the service is started, and how it is looked at: two ctls with different clocks."""
+    requires_root()
+    requires_pidfd_inodes()
+    if not Path("/proc/self/ns/time").exists():
+        pytest.skip("needs time namespaces: Linux 5.6")
+    elsewhere, first = request.param
+    return first, elsewhere
+
+
+def test_the_recorded_process_is_known_by_any_clock(sandbox: Sandbox, clocks: tuple[list[str], list[str]]) -> None:
+    first, then = clocks
+    sandbox.service("web", "polite")
+    sandbox.ctl("start", "web", prefix=first).expect(0)
+    pid = sandbox.pid("web")
+    pidfd = sandbox.adopt("web")
+    again = sandbox.ctl("start", "web", "--json", prefix=then).expect(0).one
+    assert (again["reason"], again["pid"], sandbox.running("web")) == ("already_running", pid, [pid])
+    assert sandbox.ctl("status", "web", "--json", prefix=then).one["pid"] == pid
+    sandbox.ctl("stop", "web", prefix=then).expect(0)
+    wait_gone(pidfd)
+    assert not sandbox.has_run("web")
+
+
+def test_what_it_has_started_is_known_by_any_clock(sandbox: Sandbox, clocks: tuple[list[str], list[str]]) -> None:
+    first, then = clocks
+    own = sandbox.tmp / "own.pid"
+    sandbox.service("web", "escapee", own)
+    sandbox.ctl("start", "web", prefix=first).expect(0)
+    escapee = sandbox.reaper.adopt(int(wait_file(own)))
+    sandbox.ctl("stop", "web", prefix=then).expect(0)
+    wait_gone(escapee)
+
+
+def test_another_services_process_is_known_by_any_clock(sandbox: Sandbox, clocks: tuple[list[str], list[str]]) -> None:
+    """Rules that fit both services: the record of the other says whose it is."""
+    first, then = clocks
+    word = f"both-{sandbox.reaper.mark}"
+    sandbox.service("web", "polite", 0, word, match={"cmdline": word})
+    sandbox.service("api", "polite", 0, word, match={"cmdline": word})
+    sandbox.ctl("start", "web", prefix=first).expect(0)
+    assert sandbox.ctl("stop", "api", "--json", prefix=then).expect(0).one["reason"] == "already_stopped"
+    assert sandbox.running("web") == [sandbox.pid("web")]

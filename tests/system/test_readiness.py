@@ -398,7 +398,7 @@ def test_a_service_that_hangs_before_its_message_is_not_ready(sandbox: Sandbox) 
 
 
 def test_somebody_elses_answer_is_said_when_the_service_stays_alive(sandbox: Sandbox, occupied: int) -> None:
-    sandbox.service("web", "never_ready", ready={"tcp": f"127.0.0.1:{occupied}", "timeout": 5})
+    sandbox.service("web", "never_ready", ready={"tcp": f"127.0.0.1:{occupied}", "timeout": 5, "listener": "any"})
     result = sandbox.ctl("start", "web")
     assert "ctl: web: its ready probe answered before it was started: something else listens there" in result.stderr
     assert f"{sandbox.services}/web.toml, ready" in result.stderr
@@ -445,7 +445,8 @@ def unanswered() -> Iterator[socket.socket]:
 
 
 def test_a_connection_that_is_not_decided_at_once_is_waited_for(sandbox: Sandbox, unanswered: socket.socket) -> None:
-    sandbox.service("web", "never_ready", ready={"tcp": f"127.0.0.1:{unanswered.getsockname()[1]}"})
+    ready = {"tcp": f"127.0.0.1:{unanswered.getsockname()[1]}", "listener": "any"}
+    sandbox.service("web", "never_ready", ready=ready)
     start = starting(sandbox)
     wait_line(sandbox.log("web"), "ready (pid:")
     assert start.alive()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import proc
+from support.reaper import Process
 from support.requires import requires, requires_root, requires_strace
 from support.sandbox import Sandbox
 from support.waiting import wait_gone, wait_until
@@ -195,26 +196,61 @@ def test_a_service_that_is_called_ctl_is_not_taken_for_ctl(sandbox: Sandbox, scr
     assert sandbox.ctl("status", "web", "--json").expect(0).one["pid"] == own.pid
 
 
+@contextmanager
+def container() -> Iterator[Path]:
+    """The control group of one, as docker makes it."""
+    requires_root()
+    groups = control_groups()
+    group = groups / "docker" / CONTAINER.replace("f" * 32, uuid.uuid4().hex, 1)
+    group.mkdir(parents=True)
+    try:
+        yield group
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (groups / "cgroup.procs").write_text(pid)
+        group.rmdir()
+
+
 def test_a_process_of_a_container_in_our_pid_namespace_is_no_candidate(sandbox: Sandbox) -> None:
     """It was started with --pid=host; its control group tells."""
-    requires_root()
-    group = control_groups() / "docker" / CONTAINER.replace("f" * 32, uuid.uuid4().hex, 1)
-    group.mkdir(parents=True)
     word = f"contained-{sandbox.reaper.mark}"
     sandbox.service("web", "polite", match={"cmdline": word})
     contained = sandbox.reaper.start([*sandbox.programs("polite"), "0", word])
-    try:
+    with container() as group:
         (group / "cgroup.procs").write_text(str(contained.pid))
-        assert sandbox.ctl("status", "web").rc == 3
-        assert sandbox.ctl("stop", "web", "--json").expect(0).one["reason"] == "already_stopped"
-        sandbox.ctl("kill", "web", "--pid", contained.pid).expect(152)
+        assert_never_touched(sandbox, contained)
         said = sandbox.ctl("explain", "web", "--json").one
         grounds = {candidate["pid"]: candidate["ground"] for candidate in said["candidates"]}
         assert grounds[contained.pid] == "container"
-        assert contained.alive()
-    finally:
-        (group.parent.parent / "cgroup.procs").write_text(str(contained.pid))
-        group.rmdir()
+
+
+@pytest.mark.parametrize("claim", ["record", "pid file", "stop.pid_file"])
+def test_no_claim_makes_a_process_of_a_container_the_service(sandbox: Sandbox, claim: str) -> None:
+    word = f"contained-{sandbox.reaper.mark}"
+    own = sandbox.tmp.parent / "own.pid"
+    stop = {"pid_file": str(own)} if claim == "stop.pid_file" else {}
+    sandbox.service("web", "polite", match={"cmdline": word}, stop=stop)
+    contained = sandbox.reaper.start([*sandbox.programs("polite"), "0", word], start_new_session=True)
+    if claim == "record":
+        assert sandbox.ctl("start", "web", "--json").expect(0).one["reason"] == "already_running"
+        assert sandbox.record("web").exists()
+    else:
+        (own if claim == "stop.pid_file" else sandbox.pid_file("web")).write_text(f"{contained.pid}\n")
+    with container() as group:
+        (group / "cgroup.procs").write_text(str(contained.pid))
+        assert_never_touched(sandbox, contained)
+
+
+def assert_never_touched(sandbox: Sandbox, contained: Process) -> None:
+    assert sandbox.ctl("status", "web", "--json").one["pid"] is None
+    sandbox.ctl("kill", "web", "--pid", contained.pid).expect(152)
+    for verb in ("reload", "stop", "kill"):
+        sandbox.ctl(verb, "web")
+    assert contained.alive()
+    sandbox.ctl("start", "web").expect(0)
+    assert sandbox.pid("web") != contained.pid
+    sandbox.ctl("stop", "web").expect(0)
+    assert contained.alive()
 
 
 def control_groups() -> Path:

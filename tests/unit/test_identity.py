@@ -24,12 +24,13 @@ OLD_KERNEL = but(pidfd_inode=None)
         (ONE, but(pid=4712), False),
         (ONE, but(boot_id="b2"), False),
         (ONE, but(pid_ns=4026532000), False),
-        (ONE, but(start_ticks=987655), False),
+        (ONE, but(start_ticks=987655), True),  # seen from another time namespace
         (ONE, but(pidfd_inode=78), False),  # reused within one tick
         (OLD_KERNEL, OLD_KERNEL, True),
         (OLD_KERNEL, ONE, True),  # an inode that only one of them has decides nothing
         (ONE, OLD_KERNEL, True),
         (OLD_KERNEL, but(start_ticks=987655), False),
+        (OLD_KERNEL, but(pidfd_inode=None, start_ticks=987655), False),
         (ONE, but(pidfd_inode=None, boot_id="b2"), False),
         (but(pidfd_inode=0), ONE, False),  # 0 is an inode like any other
     ],

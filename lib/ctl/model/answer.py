@@ -13,6 +13,7 @@ class Answer(NamedTuple):
     verdict: Verdict
     why: str = ""  # in one line; empty for a yes
     asked: str = ""  # what was asked, as "tcp 127.0.0.1:80"; empty where that is not the probe's to say
+    peer: tuple[str, int] | None = None  # of a yes over TCP: the numeric address and port that answered
 
     @property
     def text(self) -> str:

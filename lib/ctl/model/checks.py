@@ -77,6 +77,8 @@ def _check_ready(ready: Ready, faults: Flaws) -> None:
         faults.add("ready", f"one probe at most, found {' and '.join(probes)}")
     _check_probe(ready, "ready", faults)
     _positive({"ready.timeout": ready.timeout}, faults)
+    if ready.listener == "any" and ready.tcp is None and ready.http is None:
+        faults.add("ready.listener", "given without ready.tcp or ready.http")
     if not 0 <= ready.settle <= schedules.LONGEST_WAIT:
         faults.add("ready.settle", f"expected {_range(ready.settle, '0 or more')}, found {ready.settle:g}")
 

@@ -25,8 +25,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def same_process(claimed: Identity, found: Identity) -> bool:
-    """Whether both mean one process. A pidfd inode that only one of them has decides nothing."""
-    if None in (claimed.pidfd_inode, found.pidfd_inode):
-        claimed = msgspec.structs.replace(claimed, pidfd_inode=None)
-        found = msgspec.structs.replace(found, pidfd_inode=None)
-    return claimed == found
+    """Whether both mean one process. A pidfd inode that only one of them has decides nothing.
+
+    Where both have one, it alone tells the processes of one pid apart: in a time namespace of its own, ctl sees other
+    start times, time_namespaces(7).
+    """
+    if (claimed.boot_id, claimed.pid_ns, claimed.pid) != (found.boot_id, found.pid_ns, found.pid):
+        return False
+    if claimed.pidfd_inode is not None and found.pidfd_inode is not None:
+        return claimed.pidfd_inode == found.pidfd_inode
+    return claimed.start_ticks == found.start_ticks

@@ -73,6 +73,7 @@ KEYS: Final[dict[str, dict[str, tuple[str, Schema]]]] = {
         "notify": ("It sends READY=1, sd_notify(3).", {}),
         "timeout": ("Seconds to become ready.", _SECONDS),
         "settle": ("Without a probe: alive for so many seconds.", {"minimum": 0, "maximum": LONGEST_WAIT}),
+        "listener": ("Who may answer tcp or http: own, one of its own processes; any, whoever listens there.", {}),
     },
     "Match": {
         "cmdline": ("A regex, searched in the arguments joined by spaces.", _NOT_EMPTY),

@@ -43,6 +43,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     notify: bool = False
     timeout: float = 60.0
     settle: float = 0.5
+    listener: Literal["own", "any"] = "own"  # who may answer tcp and http
 
     @property
     def kind(self) -> str:

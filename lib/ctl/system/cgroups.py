@@ -58,6 +58,11 @@ def container_of(pid: int) -> str | None:
     return None if found is None else found[1]
 
 
+def is_in_another_container(pid: int) -> bool:
+    """Whether it is in a container, and ctl is not in the same one: it may have all namespaces of the host."""
+    return (container := container_of(pid)) is not None and container != container_of(os.getpid())
+
+
 def container_of_paths(paths: list[str]) -> tuple[str, str] | None:
     """The runtime, "container" where that is none we know, and the first twelve digits of its id."""
     for path in paths:

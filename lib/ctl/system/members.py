@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ctl.system import procfs
+from ctl.system.cgroups import is_in_another_container
 from ctl.system.gate import is_gated
 from ctl.system.key import RUN_ID
 from ctl.system.managers import is_service_manager
@@ -238,7 +239,10 @@ class Members:
         return False
 
     def _is_member(self, handle: Handle) -> bool:
-        return self._has_parent_here(handle) or self._in_session(handle) or self._marks.prove(handle)
+        """What is in a container is one only by its parent: its session may be that of a process adopted once."""
+        if self._has_parent_here(handle):
+            return True
+        return (self._in_session(handle) or self._marks.prove(handle)) and not is_in_another_container(handle.pid)
 
     def _may_be_one(self, handle: Handle) -> bool:
         """Whether it is not what systemd keeps beside the service and ends by itself, (sd-pam), or elsewhere.

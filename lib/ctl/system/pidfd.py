@@ -207,6 +207,19 @@ def identity_of(fd: int, pid: int, stat: Stat) -> Identity:
     return Identity(boot_id=boot_id(), pid_ns=pid_namespace(), pid=pid, start_ticks=stat.start_ticks, pidfd_inode=inode)
 
 
+def is_now(identity: Identity) -> bool:
+    """Whether the pidfd inode tells that the pid is still that process's, whatever clock its start time is of."""
+    if identity.pidfd_inode is None or (identity.boot_id, identity.pid_ns) != (boot_id(), pid_namespace()):
+        return False
+    fd = open_pidfd(identity.pid)
+    if fd is None:
+        return False
+    try:
+        return inodes_are_unique() and os.fstat(fd).st_ino == identity.pidfd_inode
+    finally:
+        os.close(fd)
+
+
 def own_identity() -> Identity:
     """That of this very process, which it keeps when it executes another program."""
     with os.fdopen(os.pidfd_open(os.getpid()), "rb") as pidfd:

@@ -65,7 +65,7 @@ def tcp(address: tuple[str, int], seconds: float) -> Answer:
             with contextlib.suppress(OSError):  # accepted, and closed again by the service
                 if connection.getsockname() == connection.getpeername():
                     return Answer(NO, os.strerror(errno.ECONNREFUSED), asked)
-            return Answer(YES)
+            return Answer(YES, peer=_peer_of(connection))
     except ConnectionRefusedError as error:
         return Answer(NO, error.strerror or str(error), asked)
     except OSError as error:
@@ -90,13 +90,23 @@ def http(url: str, seconds: float) -> Answer:
     connection = kind(parts.hostname or "", parts.port, timeout=min(seconds, _ANSWER_WITHIN))
     try:
         connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        peer = _peer_of(connection.sock)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Answer(UNKNOWN, why, asked)
     finally:
         connection.close()
-    return Answer(YES) if 200 <= status < 300 else Answer(NO, f"answered {status}", asked)
+    return Answer(YES, peer=peer) if 200 <= status < 300 else Answer(NO, f"answered {status}", asked)
+
+
+def _peer_of(connection: socket.socket) -> tuple[str, int] | None:
+    """The numeric address and port at the other end; None where that has closed it already."""
+    try:
+        host, port, *_ = connection.getpeername()
+    except OSError:
+        return None
+    return host, port
 
 
 def log_line(path: Path, pattern: Pattern[str], since: int, service: Account | None = None) -> Probe:

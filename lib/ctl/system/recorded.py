@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ctl.model.identity import Identity, same_process
 from ctl.system.files.ours import Refused, Unreadable
-from ctl.system.pidfd import Handle, boot_id, pid_namespace
+from ctl.system.pidfd import Handle, boot_id, is_now, pid_namespace
 from ctl.system.records import Records
 from ctl.system.sharing import Shared
 
@@ -33,22 +33,20 @@ class Others:
 
     def whose(self, handle: Handle) -> str | None:
         """The other target whose main process this is, None where it is no other's."""
-        named = self._by_pid.get(handle.pid, ())
-        return next(
-            (its.target for its in named if self._is_other(its, handle.stat.start_ticks, handle.identity)), None
-        )
+        named = self._of_others(handle.pid)
+        return next((its.target for its in named if same_process(its.identity, handle.identity)), None)
 
     def name(self, pid: int, start_ticks: int) -> bool:
         """Whether another target's record names the process that has this pid and start time."""
-        return any(self._is_other(named, start_ticks) for named in self._by_pid.get(pid, ()))
+        return any(
+            (its.identity.start_ticks, its.identity.boot_id, its.identity.pid_ns)
+            == (start_ticks, boot_id(), pid_namespace())
+            or is_now(its.identity)
+            for its in self._of_others(pid)
+        )
 
-    def _is_other(self, named: Named, start_ticks: int, found: Identity | None = None) -> bool:
-        if named.target == self._target:
-            return False
-        if found is not None:
-            return same_process(named.identity, found)
-        its = named.identity
-        return (its.start_ticks, its.boot_id, its.pid_ns) == (start_ticks, boot_id(), pid_namespace())
+    def _of_others(self, pid: int) -> list[Named]:
+        return [named for named in self._by_pid.get(pid, ()) if named.target != self._target]
 
 
 class Recorded:

@@ -253,23 +253,17 @@ def exclusion(handle: Handle) -> Exclusion | None:
         return "kernel_thread"
     if not procfs.in_our_pid_namespace(handle.pid):
         return "other_pid_namespace"
-    if _is_in_container(handle.pid):
-        return "container"
     from ctl.system.another import arguments_of_ctl
+    from ctl.system.cgroups import is_in_another_container
     from ctl.system.managers import is_service_manager
 
+    if is_in_another_container(handle.pid):
+        return "container"
     if arguments_of_ctl(handle.pid) is not None:
         return "another_ctl"
     if is_gated(handle.pid):
         return "gated"
     return "service_manager" if is_service_manager(handle.pid) else None
-
-
-def _is_in_container(pid: int) -> bool:
-    """Whether it is in a container, and ctl is not in the same one: it may have all namespaces of the host."""
-    from ctl.system.cgroups import container_of
-
-    return (container := container_of(pid)) is not None and container != container_of(os.getpid())
 
 
 def serves_login(handle: Handle) -> bool:

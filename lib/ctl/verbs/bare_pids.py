@@ -23,7 +23,7 @@ from ctl.system.procfs import Gone
 from ctl.verbs.unproved import line_to_add, runs_as
 
 # A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
-_CLOCK_ERROR = 0.02
+CLOCK_ERROR = 0.02  # seconds
 
 
 def bare_claims(
@@ -90,7 +90,7 @@ def believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belief
     if handle is None:
         return _not_judged(pid)
     anothers = verdict == YES and host.others_than(service.name)().whose(handle) is not None
-    if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + _CLOCK_ERROR):
+    if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + CLOCK_ERROR):
         return Belief("holds", f"pid {pid} satisfies every rule", handle)
     handle.close()
     return _disbelieve(service, rules, pid, verdict, anothers=anothers)

@@ -156,7 +156,7 @@ class Doctor:
         return diagnosis("service", service.name, facts, findings, errors)
 
     def _of_process(self, service: Service, located: Located, facts: dict[str, str]) -> list[Finding]:
-        findings = list(check_located(service, located))
+        findings = list(check_located(service, self._host, located))
         if not located.mains:
             facts["state"] = "stopped"
             return findings

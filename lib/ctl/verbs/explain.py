@@ -29,6 +29,8 @@ from ctl.verbs.bare_pids import bare_claims
 from ctl.verbs.candidates import Known, candidates
 from ctl.verbs.intents import intents, some_pids
 from ctl.verbs.locate import Located, by_record, locate, marks_survivors, run_of
+from ctl.verbs.misfit import misfit
+from ctl.verbs.rule_texts import wanted_by
 from ctl.verbs.runs import members_of
 from ctl.verbs.stop import state_before
 from ctl.verbs.supervision import Supervision
@@ -41,6 +43,7 @@ _PROOFS = {
     "--pid": "named by --pid",
     "table": "found in the process table",
 }
+_MISFIT = "; its own rules do not fit it"
 _OWN = {"record": "its record", "pid file": "its pid file"}
 _HEADS = {"ambiguous": "ambiguous: ", "identity_mismatch": "refused: "}
 
@@ -75,6 +78,7 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
         known = _known(service, located, record, {claim.pid for claim in claims if claim.pid} | {given_pid or 0})
         found = candidates(service, host, rules, wanted, known, everything=everything)
         holder = _holder(service, host)
+        misfits = _misfits(service, host, located)
         is_paused = state_before(located) == "paused"
         paused = host.pause_of(service, located.mains[0]) if is_paused else None
         return Explanation(
@@ -82,7 +86,7 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
             given_pid=given_pid,
             ok=located.doubt is None,
             state=state_before(located),
-            answer=_answer(located, paused, claims, related, given_pid),
+            answer=_answer(located, paused, claims, related, given_pid) + (_MISFIT if misfits else ""),
             exit_code=located.doubt.exit_code if located.doubt is not None else 0,
             pids=[main.pid for main in located.mains],
             paused_since=None if paused is None else paused.since,
@@ -100,7 +104,7 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
             plans=intents(service, host, located, holder),
             lock=holder,
             supervisor=Supervision(service.name, located.mains).by("stop"),
-            errors=_faults(service, located.doubt) if located.doubt is not None else [],
+            errors=_faults(service, located.doubt) if located.doubt is not None else misfits,
         )
     finally:
         members.close()
@@ -109,6 +113,11 @@ def _explain(service: Service, host: Host, given_pid: int | None, *, everything:
 
 def _faults(service: Service, error: CtlError) -> list[Fault]:
     return [msgspec.structs.replace(fault, target=service.name) for fault in Fault.each_of(error)]
+
+
+def _misfits(service: Service, host: Host, located: Located) -> list[Fault]:
+    found = [fault for main in located.mains if (fault := misfit(service, host, main)) is not None]
+    return [msgspec.structs.replace(fault, target=service.name) for fault in found]
 
 
 def _located(service: Service, host: Host, given_pid: int | None) -> Located:
@@ -184,25 +193,6 @@ def _known(service: Service, located: Located, record: Record | None, claimed: s
 
 def _member(handle: Handle, known_by: list[str]) -> Member:
     return Member(**msgspec.structs.asdict(seen(handle)), ppid=handle.stat.ppid, known_by=known_by)
-
-
-def wanted_by(service: Service, rules: Rules) -> dict[str, str]:
-    """Each rule in force as text, in the order in which they are asked."""
-    match, marker = service.match, rules.marker
-    wanted = {
-        "cmdline": match.cmdline,
-        "java_main": match.java_main,
-        "executable": match.executable,
-        "marker": f"CTL_TARGET={marker.target} CTL_RUN_DIR={marker.run_dir}" if marker is not None else None,
-        "user": _wanted_user(rules),
-    }
-    return {name: text for name, text in wanted.items() if text is not None}
-
-
-def _wanted_user(rules: Rules) -> str | None:
-    if rules.owner is None:
-        return None
-    return f"{user_name(rules.owner)} (uid {rules.owner}{', by default' if rules.uid is None else ''})"
 
 
 def _defined(service: Service, host: Host) -> Defined:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,7 @@ from ctl.model.program import Account, Program
 from ctl.model.record import Record, StopCopy
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
-from ctl.model.verdict import YES
+from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.host import Host
 from ctl.system.key import TOKEN
 from ctl.system.logfile import is_full, open_log, tail
@@ -29,9 +30,14 @@ from ctl.system.sessions import leads_session
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
 from ctl.verbs.asking import Answers, ask, pause_after
+from ctl.verbs.daemon import NO_DAEMON, named_daemon, why_no_daemon
 from ctl.verbs.ending import Ending
-from ctl.verbs.locate import locate
+from ctl.verbs.locate import Located, locate
+from ctl.verbs.misfit import misfit
 from ctl.verbs.stop import KILL
+
+if TYPE_CHECKING:
+    from ctl.verbs.listener import Listener
 
 _TAIL = 10  # lines
 _ASK_BEFORE = 1.0  # seconds
@@ -88,6 +94,7 @@ class Launch:
         self._log_began = 0
         self._account: Account | None = None  # whose the log is
         self._notify: NotifySocket | None = None
+        self._listener: Listener | None = None  # who has answered
         self._deadline = 0.0
         self._limit = ""
         self._handles: list[Handle | Members] = []  # on every process that has been the main one, and on the others
@@ -117,6 +124,7 @@ class Launch:
                 self._become_ready(self._probe(program), answered_before)
                 self._update(ready=True, ready_at=rfc3339_now())
                 self._host.note(self._service.name, "ready", identity=self._main.identity)
+                self.faults += [fault] if (fault := misfit(self._service, self._host, self._main)) is not None else []
             except BaseException as error:
                 self._take_down(error)
                 raise
@@ -175,9 +183,14 @@ class Launch:
             self._await_message(self._notify)
         elif probe is not None:
             self._await_probe(probe)
+        answered_before = answered_before and (self._listener is None or self._listener.verdict != YES)
         if answered_before:
             what = "its ready probe answered before it was started: something else listens there"
             self.faults.append(Fault(reason="failed", what=what, where=f"{self._service.file}, ready"))
+        elif self._listener is not None and self._listener.verdict == UNKNOWN:
+            fix = 'to take any listener for it: [ready] listener = "any"'
+            where = f"{self._service.file}, ready"
+            self.faults.append(Fault(reason="failed", what=self._listener.why, where=where, fix=fix))
         if answered_before or (probe is None and self._notify is None):
             self._settle()
 
@@ -194,11 +207,26 @@ class Launch:
             answer = self._ask(probe)
             if answer.verdict == YES:
                 self._watch((), now())  # who answered may be another: ours must be alive
+                answer = self._judged(answer)
+            if answer.verdict == YES:
                 return
             answers.add(answer)
             self._tell(self._deadline, answers)
             self._watch((), min(now() + pause_after(began, asked), self._deadline))
         raise self._not_ready(f"was not ready {self._limit}: {answers.text}")
+
+    def _judged(self, answer: Answer) -> Answer:
+        """No where another process has given it, from which the service may still take over."""
+        if self._service.ready.listener == "any" or answer.peer is None:
+            return answer
+        from ctl.verbs.listener import judge_answer
+
+        found = judge_answer(answer, self._service, self._host, [self._main], lambda: self._members)
+        earlier, self._listener = self._listener, found
+        if found.verdict == NO:
+            return Answer(NO, found.why)
+        # What has answered may have ended since, and nobody listen any more: what cannot be told is asked twice.
+        return Answer(UNKNOWN, found.why) if found.verdict == UNKNOWN and found != earlier else answer
 
     def _ask(self, probe: Probe) -> Answer:
         attempt = probe(self._deadline - now())
@@ -257,7 +285,7 @@ class Launch:
         self._host.progress(self._service.name, "looking for its main process", self._deadline)
         while True:
             asked = now()
-            problem, fix = "left no process behind", None
+            problem, fix = NO_DAEMON, None
             # Asked first: a daemon that is just giving itself a title is a member, or fits its rules, or both.
             alive = self._members.refresh()
             try:
@@ -265,19 +293,20 @@ class Launch:
             except CtlError as error:  # more than one: the intermediate parents of a double fork are still there
                 problem, fix = error.what, error.fix
             else:
-                if located.mains:
-                    self._take_as_main(located.mains[0])
+                if (daemon := self._daemon_of(located)) is not None:
+                    self._take_as_main(daemon)
                     return
-                # It may have become another user; of whom that is not told, its token is proof together with its rules.
-                own = next((handle for handle in located.unproved if self._members.is_of_this_run(handle)), None)
-                if own is not None:
-                    self._take_as_main(own)
-                    return
-                if located.doubt is not None:
-                    problem, fix = located.doubt.what, located.doubt.fix
+                problem, fix = why_no_daemon(located)
             if now() >= (self._deadline if alive else min(self._deadline, appears_by)):
                 raise self._not_ready(f"its command {self._gated.how_it_ended()} and {problem}", fix)
             self._host.pause((), min(now() + pause_after(began, asked), self._deadline))
+
+    def _daemon_of(self, located: Located) -> Handle | None:
+        if located.mains:
+            return located.mains[0]
+        # It may have become another user; of whom that is not told, its token is proof together with its rules.
+        own = next((handle for handle in located.unproved if self._members.is_of_this_run(handle)), None)
+        return own or named_daemon(self._service, self._host, self._gated.handle)
 
     def _take_as_main(self, handle: Handle) -> None:
         self._main = handle
@@ -308,7 +337,8 @@ class Launch:
                 f"{self._start.command[0]} cannot be executed{whom}: {why}",
                 where=f"{self._service.file}, start.command",
             )
-        return self._not_ready(f"{self._gated.how_it_ended() or 'ended'} while starting")
+        held = f"; {self._listener.why}" if self._listener is not None and self._listener.verdict == NO else ""
+        return self._not_ready(f"{self._gated.how_it_ended() or 'ended'} while starting{held}")
 
     def _not_ready(self, what: str, fix: str | None = None) -> CtlError:
         lines = self._tail()

@@ -140,6 +140,12 @@ def _still_there(record: Record) -> tuple[ClaimVerdict, str, Handle | None]:
     if not same_process(identity, handle.identity):
         handle.close()
         return "stale", f"pid {identity.pid} is another process now", None
+    if record.adopted:
+        from ctl.system.cgroups import is_in_another_container
+
+        if is_in_another_container(identity.pid):
+            handle.close()
+            return "refused", f"names pid {identity.pid}, which is in a container", None
     return "holds", f"pid {identity.pid} is the process that was recorded", handle
 
 

@@ -19,6 +19,7 @@ from ctl.system.pidfd import Handle
 from ctl.system.trust import user_name
 from ctl.verbs.check import notes_on_patterns
 from ctl.verbs.locate import Located
+from ctl.verbs.misfit import misfit
 from ctl.verbs.start import require_loggable, require_startable
 from ctl.verbs.supervision import Supervision
 
@@ -73,8 +74,11 @@ def check_pid_directory(directory: Path, service: Service, host: Host, *, as_roo
         yield Finding(id="pid-file-directory", severity=ERROR, what=what, where=where, fix=fix)
 
 
-def check_located(service: Service, located: Located) -> Iterator[Finding]:
+def check_located(service: Service, host: Host, located: Located) -> Iterator[Finding]:
     """What its claims say. That it cannot be told whether it runs, is no finding, but an error."""
+    for main in located.mains:
+        if (fault := misfit(service, host, main)) is not None:
+            yield Finding(id="match", severity=ERROR, what=fault.what, where=fault.where, fix=fault.fix)
     for claim in located.claims:
         if claim.verdict == "stale" and claim.source in ("record", "pid file"):
             what = f"its {claim.source} is stale: {claim.why}"

@@ -24,6 +24,7 @@ from ctl.system.wait import now
 from ctl.verbs.launch import Launch, Run, stop_copy
 from ctl.verbs.leftovers import runs_here
 from ctl.verbs.locate import Located, locate
+from ctl.verbs.misfit import misfit
 from ctl.verbs.runs import faults_of, ids_of_runs, leftovers_of, with_left
 from ctl.verbs.stop import require_expected, state_before
 
@@ -43,8 +44,8 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
 def start(service: Service, host: Host, options: StartOptions) -> Result:
     """Start the service unless it runs, and return when it is ready. What runs unrecorded is adopted.
 
-    Raises CtlError: bad_config, exec_failed, not_ready (nothing of it is left running), busy, and where it cannot be
-    told whether it runs.
+    What ran already and is not ready in time is left running. Raises CtlError: bad_config, exec_failed, not_ready
+    (nothing of it is left running), busy, and where it cannot be told whether it runs.
     """
     began = now()
     start_of(service)
@@ -74,6 +75,9 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
                 result.errors.append(Fault(reason="already_paused", what="it is paused", fix=fix))
             if not options.dry_run:
                 _adopt(service, host, located, result)
+                result.errors += [fault] if (fault := misfit(service, host, located.mains[0])) is not None else []
+                if result.before != "paused":
+                    _await_ready(service, host, options, located, result)
             elif located.source != "record":
                 steps = (f"record pid {result.pid}, which runs without a record",)
                 result.plan = Plan(steps=steps, after=result.after)
@@ -156,12 +160,12 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
         require_loggable(service, host)
         result.reason, result.after, result.plan = "planned", result.before, plan_of(service, host, options)
         return
-    timeout = service.ready.timeout if options.timeout is None else options.timeout
+    timeout, limit = _timeout(service, options)
     earlier, faults = earlier_runs(located, service, host)
     result.errors += faults
     program, key = host.with_token(program, service.name, run_id)
     launch = Launch(service, start, host, Run(run_id, key, earlier, stop_copy(service, host)))
-    result.pid = launch.bring_up(program, timeout, "ready.timeout" if options.timeout is None else "--timeout")
+    result.pid = launch.bring_up(program, timeout, limit)
     result.changed, result.reason, result.after = True, "started", "ready"
     result.errors += launch.faults
 
@@ -190,6 +194,25 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         host.note(service.name, "adopted", identity=main.identity)
     except CtlError as error:
         result.errors.append(Fault.of(error))
+
+
+def _await_ready(service: Service, host: Host, options: StartOptions, located: Located, result: Result) -> None:
+    """What runs already may still be on its way, and what comes after this start relies on it."""
+    from ctl.verbs.until_ready import await_ready
+
+    timeout, limit = _timeout(service, options)
+    try:
+        fault = await_ready(service, host, located, timeout, limit)
+    except CtlError as error:
+        result.after = "stopped" if located.mains[0].is_gone else result.after
+        result.fail(error)
+    else:
+        result.errors += [fault] if fault is not None else []
+
+
+def _timeout(service: Service, options: StartOptions) -> tuple[float, str]:
+    """How many seconds it has to become ready, and where that is set."""
+    return (service.ready.timeout, "ready.timeout") if options.timeout is None else (options.timeout, "--timeout")
 
 
 def earlier_runs(located: Located, service: Service, host: Host) -> tuple[tuple[Record, ...], list[Fault]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 from ctl.model.answer import Answer
 from ctl.model.errors import CtlError
@@ -16,8 +15,8 @@ from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import rfc3339, seen, started, vitals
 from ctl.system.probe import probe_of
-from ctl.system.procfs import Forbidden, Gone, read_stat
 from ctl.system.wait import wall_clock
+from ctl.verbs.anothers import anothers
 from ctl.verbs.asking import ask
 from ctl.verbs.holding import held_by_tracer
 from ctl.verbs.locate import Located, locate
@@ -94,7 +93,7 @@ def _not_found(service: Service, located: Located) -> Status:
 
 def _running(service: Service, host: Host, located: Located, main: Handle) -> Status:
     process = seen(main)
-    facts = vitals(main, _anothers(service, host))
+    facts = vitals(main, anothers(service, host))
     began = started(main)
     uptime = uptime_of(main)
     is_stopped = main.is_stopped
@@ -128,19 +127,6 @@ def _untold(main: Handle) -> Fault:
     return Fault(reason="unknown", what=what)
 
 
-def _anothers(service: Service, host: Host) -> Callable[[int], bool]:
-    """What says of a process whether another target's record names it. Records are read when that is first asked."""
-    others = cache(host.others_than(service.name))
-
-    def is_anothers(pid: int) -> bool:
-        try:
-            return others().name(pid, read_stat(pid).start_ticks)
-        except (Gone, Forbidden):
-            return False
-
-    return is_anothers
-
-
 def _state(host: Host, target: str, is_ready: bool | None) -> State:
     busy_with = lock.purpose_held(host.records.lock_file(target))
     if busy_with == "stop":
@@ -155,16 +141,36 @@ def uptime_of(main: Handle) -> float:
     return max(wall_clock() - started(main), 0.0)
 
 
-def whether_ready(service: Service, host: Host, located: Located, uptime: float) -> Answer | None:
-    """A connection or request is tried now; a command, a log line or a message are known from its start.
+def whether_ready(
+    service: Service, host: Host, located: Located, uptime: float, within: float = _PROBE_WITHIN
+) -> Answer | None:
+    """A connection or request is tried now, `within` seconds; a command, a log line or a message are known from its
+    start.
 
     None where nobody saw it start.
     """
     ready = service.ready
     probe = probe_of(ready, None)
     if probe is not None:
-        return ask(host, probe, _PROBE_WITHIN)
+        return _of_its_own(ask(host, probe, within), service, host, located)
     record = located.record if located.source == "record" else None
     if ready.command is None and ready.log is None and not service.notifies:
         return Answer(YES if uptime >= ready.settle else NO)
     return None if record is None or record.adopted else Answer(YES if record.ready else NO)
+
+
+def _of_its_own(answer: Answer, service: Service, host: Host, located: Located) -> Answer:
+    """No where another process has given the answer."""
+    if answer.peer is None or service.ready.listener == "any":
+        return answer
+    from contextlib import ExitStack, closing
+
+    from ctl.verbs.listener import judge_answer
+    from ctl.verbs.runs import members_of
+
+    with ExitStack() as opened:
+        listener = judge_answer(
+            answer, service, host, located.mains,
+            lambda: opened.enter_context(closing(members_of(located, service, host))),
+        )  # fmt: skip
+    return Answer(NO, listener.why) if listener.verdict == NO else answer

@@ -20,7 +20,7 @@ def start(
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 60.0,
 ) -> int:
-    """Start services, and wait until they are ready. One that runs already is left alone.
+    """Start services, and wait until they are ready. One that runs already is waited for, and left running.
 
     What runs without a record is adopted: it gets one, and nothing is started. What dies or is not ready in time is
     stopped again, and the tail of its log shown.
@@ -28,7 +28,7 @@ def start(
     Exit codes:
         0: ready, or it ran already
         1, 2, 4, 5, 6, 130, 143
-        151: died, or was not ready in time, and was stopped again
+        151: died, or was not ready in time, and was stopped again; one that ran before is left running
         152: several processes could be it: nothing was started
         153, 199
 

@@ -12,7 +12,7 @@ import msgspec
 from ctl.model.errors import Message
 from ctl.system.failure import AS_ROOT
 from ctl.system.files.acl import writer_of
-from ctl.system.files.places import Place, Unsafe, kind_of
+from ctl.system.files.places import Place, Unsafe, kind_of, others_write
 from ctl.system.trust import user_name
 
 
@@ -72,6 +72,26 @@ def require_ours(path: Path, found: os.stat_result, above: os.stat_result, limit
     if os.geteuid() == 0:
         for place, status in ((path, found), (path.parent, above)):
             _require_owner(path, place, status, owners)
+
+
+def only_by(path: Path, owners: set[int]) -> bool:
+    """Whether it is a regular file that only these users can have written or put there, by whatever way leads there.
+
+    That a directory above is everyone's is all right where it has the sticky bit, inode(7); for its own it is not.
+    """
+    directory = Path(os.path.realpath(path.parent))
+    try:
+        file = path.lstat()
+        if not stat.S_ISREG(file.st_mode) or file.st_uid not in owners or others_write(file, str(path)):
+            return False
+        for place in (directory, *directory.parents):
+            found = place.stat()
+            is_safe = place != directory and found.st_mode & stat.S_ISVTX
+            if found.st_uid not in owners or (not is_safe and others_write(found, str(place))):
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def why_not(error: OSError, path: Path) -> Refused | Unreadable:
