@@ -152,3 +152,12 @@ def test_another_hosts_systemd_is_not_asked(host: SystemdHost) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "systemd" not in done.stdout + done.stderr, "nothing was asked, so nothing is missing"
     assert json.loads(host.path("/run/ctl/web.json").read_text(encoding="utf-8"))["run"]["scope"] is None
+
+
+def test_doctor_tells_what_a_shutdown_skips(host: SystemdHost) -> None:
+    define(host, "web", stop={"before": [["/bin/true"]]})
+    start(host, "web")
+    found = json.loads(ctl(host, "doctor", "web", "--json").stdout)["results"][0]["findings"]
+    (finding,) = [its for its in found if its["id"] == "shutdown-skips"]
+    assert "stop.before" in finding["what"]
+    assert "ctl@web.service" in finding["fix"]
