@@ -310,6 +310,17 @@ def test_what_is_started_in_a_login_ends_with_it_where_logind_kills(host: System
 
     fix = finding["fix"].replace("ctl start web", f"{CTL} start web --conf ~/conf --run-dir ~/run")
     assert "web: started, pid" in login(host, anna, fix)
+
+
+def test_what_root_starts_in_a_login_outlives_it_where_logind_kills(host: SystemdHost, anna: str) -> None:
+    define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/web.toml\n'
+    let_logind(host, "yes")
+    said = login(host, "root", f"{define} cat /proc/self/cgroup; (sleep 1001 &); ctl start web; ctl doctor web")
+    assert "/session-" in said
+    assert "web: all is well" in said
+    wait_until(lambda: host.run("pgrep", "-fx", "sleep 1001").returncode == 1, "the logout has ended what it left")
+    assert sleeps(host, "root")
+    assert "web: stopped, pid" in login(host, "root", "ctl stop web")
     wait_until(lambda: "No sessions" in host.run("loginctl", "list-sessions").stdout, "nothing of it is left")
     assert sleeps(host, anna)
     assert "web: all is well" in login(host, anna, "ctl doctor web; ctl stop web")

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -16,7 +17,7 @@ from support import toml
 from support.programs import Programs
 from support.sandbox import ROOT
 from support.systemd_host import SystemdHost
-from support.waiting import wait_until
+from support.waiting import wait_file, wait_until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("scopes")]
 
@@ -76,6 +77,15 @@ def test_a_run_has_a_scope_that_systemd_ends_by_the_schedule(host: SystemdHost) 
     assert host.path("/run/got").read_text(encoding="utf-8") == "got INT\n"
     assert ctl(host, "status", "we-b@1").returncode != 0
     assert host.properties(run["scope"])["LoadState"] == "not-found", "nothing of it is left"
+
+
+def test_a_shutdown_ends_it_by_its_schedule(programs: Programs, tmp_path: Path) -> None:
+    ends = f"trap 'sleep 0.3; echo got INT >{tmp_path}/got; exit' INT; while :; do sleep 0.05; done"
+    with SystemdHost([ROOT, programs.build_dir, tmp_path]) as host:
+        define(host, "web", "sh", "-c", ends, stop={"schedule": "INT/7/KILL/5"}, ready={"settle": 0.2})
+        start(host, "web")
+        host.run("systemctl", "poweroff", "--no-block")
+        wait_file(tmp_path / "got")
 
 
 def test_it_outlives_the_session_that_it_is_started_in(host: SystemdHost) -> None:
