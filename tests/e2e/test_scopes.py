@@ -84,7 +84,8 @@ def test_a_shutdown_ends_it_by_its_schedule(programs: Programs, tmp_path: Path) 
     with SystemdHost([ROOT, programs.build_dir, tmp_path]) as host:
         define(host, "web", "sh", "-c", ends, stop={"schedule": "INT/7/KILL/5"}, ready={"settle": 0.2})
         start(host, "web")
-        host.run("systemctl", "poweroff", "--no-block")
+        done = host.run("systemctl", "poweroff", "--no-block")
+        assert done.returncode == 0, done.stderr
         wait_file(tmp_path / "got")
 
 

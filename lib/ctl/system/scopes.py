@@ -34,6 +34,8 @@ _FIRST_PAUSE: Final = 0.0005  # seconds, doubled up to
 _LONGEST_PAUSE: Final = 0.02
 _LONGEST: Final = 255  # bytes of a unit's name, systemd.unit(5)
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.")
+# What a service may need until it has ended: at shutdown these are stopped after it.
+_NEEDED: Final = ("local-fs.target", "remote-fs.target", "network.target")
 _OOM: Final = ("OOMPolicy", ("s", "continue"))
 _UNKNOWN_PROPERTY: Final = "org.freedesktop.DBus.Error.PropertyReadOnly"
 
@@ -109,6 +111,7 @@ def _start_scope(connection: _Connection, name: str, pid: int, target: str, sche
         ("Description", ("s", f"{target}, started by ctl")),
         ("Slice", ("s", SLICE)),
         ("PIDs", ("au", [pid])),
+        ("After", ("as", list(_NEEDED))),
         ("CollectMode", ("s", "inactive-or-failed")),
         ("KillMode", ("s", "control-group")),  # "mixed" would kill at once: a scope has no main process
         ("KillSignal", ("i", signal_number(schedule.first_signal))),
