@@ -45,7 +45,9 @@ _ENVIRONMENT: Final = (
     ("CTL_RUN_ID", "The public id of the run, which the record holds as well."),
     ("CTL_TOKEN", "What tells the processes of the run from others: who can read it can make such a process."),
 )
-_SEE_ALSO: Final = "ctl-security(7), systemctl(1), kill(1), pgrep(1), start-stop-daemon(8), signal(7), pidfd_open(2)"
+_SEE_ALSO: Final = (
+    "ctl-security(7), ctl-systemd(7), systemctl(1), kill(1), pgrep(1), start-stop-daemon(8), signal(7), pidfd_open(2)"
+)
 
 
 def man_page(version: str) -> str:

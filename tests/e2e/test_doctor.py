@@ -257,11 +257,13 @@ def anna(host: SystemdHost) -> str:
     return "anna"
 
 
-def let_logind(host: SystemdHost, kill: str) -> None:
-    """logind with KillUserProcesses= of that value, for root as well."""
+def let_logind(host: SystemdHost, kill: str, excluded: str = "") -> None:
+    """logind with KillUserProcesses= of that value; for root only where another user is excluded."""
     directory = Path(f"/proc/{host.leader}/root/etc/systemd/logind.conf.d")
     directory.mkdir(exist_ok=True)
-    (directory / "test.conf").write_text(f"[Login]\nKillUserProcesses={kill}\nKillExcludeUsers=\n", encoding="utf-8")
+    (directory / "test.conf").write_text(
+        f"[Login]\nKillUserProcesses={kill}\nKillExcludeUsers={excluded}\n", encoding="utf-8"
+    )
     assert host.run("systemctl", "start", "dbus").returncode == 0
     assert host.run("systemctl", "restart", "systemd-logind").returncode == 0
 
@@ -312,6 +314,17 @@ def test_what_is_started_in_a_login_ends_with_it_where_logind_kills(host: System
     assert "web: started, pid" in login(host, anna, fix)
     wait_until(lambda: "No sessions" in host.run("loginctl", "list-sessions").stdout, "nothing of it is left")
     assert sleeps(host, anna)
+
+
+def test_what_root_starts_in_a_login_outlives_it_where_logind_kills(host: SystemdHost, anna: str) -> None:
+    define = 'mkdir -p conf/services; echo \'start.command = ["/bin/sleep", "1000"]\' >conf/services/web.toml\n'
+    let_logind(host, "yes", excluded=anna)
+    said = login(host, "root", f"{define} cat /proc/self/cgroup; (sleep 1001 &); ctl start web; ctl doctor web")
+    assert "/session-" in said
+    assert "web: all is well" in said
+    wait_until(lambda: host.run("pgrep", "-fx", "sleep 1001").returncode == 1, "the logout has ended what it left")
+    assert sleeps(host, "root")
+    assert "web: stopped, pid" in login(host, "root", "ctl stop web")
     assert "web: all is well" in login(host, anna, "ctl doctor web; ctl stop web")
 
 

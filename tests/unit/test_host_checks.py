@@ -54,7 +54,7 @@ def test_premises(given: dict[str, Any], found: list[tuple[str, str]]) -> None:
         (Logins(False, (), ("root",)), "anna", None),
         (Logins(True, (), ("root",)), "anna", WARNING),
         (Logins(True, (), ("root",)), "root", NOTE),
-        (Logins(True, (), ()), "root", WARNING),
+        (Logins(True, (), ()), "root", NOTE),
         (Logins(True, ("otto",), ()), "anna", NOTE),
         (Logins(True, ("otto",), ()), "otto", WARNING),
     ],

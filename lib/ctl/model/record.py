@@ -39,6 +39,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     leads_session: bool = False  # whether its main process leads a session of its own
     last_seen: int = 0  # clock ticks after boot: the last tick over which the main process was seen alive; 0: unknown
     stop: StopCopy | None = None
+    scope: str | None = None  # the transient unit that ctl had made for it
+    scope_inode: int | None = None  # of its control group
 
 
 class RecordOfSchema1(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,6 +85,11 @@ class Schedule(msgspec.Struct, frozen=True):
             once = _joined((*once, *repeated))
         return Schedule((*once, *repeated), None if self.repeat_from is None else len(once))
 
+    @property
+    def first_wait(self) -> float:
+        """How long, in seconds, to wait after the first signal."""
+        return next((step.wait for step in self.steps if step.signal), 0.0)
+
     def timeline(self) -> Iterator[tuple[str | None, float]]:
         """Each signal with the end of its wait, in seconds from the schedule's beginning."""
         end = 0.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ctl.system import procfs
 from ctl.system.cgroups import is_in_another_container
 from ctl.system.gate import is_gated
+from ctl.system.groups import Group
 from ctl.system.key import RUN_ID
 from ctl.system.managers import is_service_manager
 from ctl.system.marks import Marks
@@ -26,7 +27,7 @@ _MARK_WORDS: Final[dict[str | None, str]] = {RUN_ID: "carries the run id"}
 
 
 class Members:
-    """Every process but the main ones that descends from it, is in its session, or carries the service's marks.
+    """Every process but the main ones that descends from it, is in its session or scope, or carries its marks.
 
     A process once found stays known by its handle, also when the parent that proved it has ended. What another
     target's record names, and what descends from that, is never a member, whatever else it is.
@@ -40,11 +41,13 @@ class Members:
         within: Callable[[int], bool] | None = None,
         others: Callable[[], Others] | None = None,
         led: Mapping[int, Led] | None = None,
+        groups: Sequence[Group] = (),
     ) -> None:
         """Nothing that started before `since_ticks`, by default before the main processes, is looked at.
 
         With `within` only those of which it says yes are members. `others` tells what other targets' records name now,
-        and `led` which sessions main processes have led that have ended since.
+        and `led` which sessions main processes have led that have ended since. Whoever is in one of the `groups`,
+        which ctl had made for the runs, is a member.
         """
         self._within = within
         self._mains = mains
@@ -53,6 +56,7 @@ class Members:
         oldest = min((main.stat.start_ticks for main in mains), default=0)
         self._since = oldest if since_ticks is None else since_ticks
         self._sessions = Sessions(led or {})
+        self._groups = groups
         self._known: dict[int, Handle] = {}
         self._unproved: dict[int, Handle] = {}
         self._suspects = False  # whether such a one was seen in any look of this refresh
@@ -131,6 +135,7 @@ class Members:
             for how, holds in (
                 (f"child of pid {member.stat.ppid}", self._has_parent_here(member)),
                 (f"session of pid {member.stat.session}", self._in_session(member)),
+                ("in the scope of the run", self._in_group(member)),
                 (_MARK_WORDS.get(self._marks.carried_by(member), "carries the run's token"), self._marks.prove(member)),
             )
             if holds
@@ -150,7 +155,7 @@ class Members:
         return bool(ended)
 
     def _may_have_any(self) -> bool:
-        return bool(self._mains or self._known or self._marks or list(self._sessions.numbers))
+        return bool(self._mains or self._known or self._marks or self._groups or list(self._sessions.numbers))
 
     def _join_all(self, reading: Reading) -> None:
         self._others_now = None
@@ -159,6 +164,9 @@ class Members:
         self._forget_others(reading)
         rejected: set[int] = set()
         self._join_relatives(reading, rejected)
+        if self._groups:
+            self._join_each(self._grouped(reading), reading, rejected)
+            self._join_relatives(reading, rejected)
         if self._marks:
             carriers: set[int] = set()
             for variable, values in self._marks.values.items():
@@ -180,6 +188,7 @@ class Members:
                 if value in values and self._marks.may_prove(variable, owner):
                     carriers.add(pid)
                 missed |= {owner} if value is None else set()
+        carriers |= self._grouped(reading).intersection(pids)
         self._missed = False
         rejected: set[int] = set()
         joined = True
@@ -242,7 +251,8 @@ class Members:
         """What is in a container is one only by its parent: its session may be that of a process adopted once."""
         if self._has_parent_here(handle):
             return True
-        return (self._in_session(handle) or self._marks.prove(handle)) and not is_in_another_container(handle.pid)
+        is_known = self._in_session(handle) or self._in_group(handle) or self._marks.prove(handle)
+        return is_known and not is_in_another_container(handle.pid)
 
     def _may_be_one(self, handle: Handle) -> bool:
         """Whether it is not what systemd keeps beside the service and ends by itself, (sd-pam), or elsewhere.
@@ -291,6 +301,13 @@ class Members:
 
     def _in_session(self, handle: Handle) -> bool:
         return self._sessions.prove(handle.stat, self._known.values())
+
+    def _in_group(self, handle: Handle) -> bool:
+        return any(group.holds(handle.pid) for group in self._groups)
+
+    def _grouped(self, reading: Reading) -> set[int]:
+        """Who of the reading is in one of the groups."""
+        return {pid for group in self._groups for pid in group.pids() if pid in reading.stats}
 
     def _note_users(self, reading: Reading) -> None:
         self._service_users |= {reading.owners[pid] for pid in self._family() if pid in reading.owners}

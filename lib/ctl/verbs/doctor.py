@@ -27,6 +27,7 @@ from ctl.verbs.service_checks import (
     check_located,
     check_pause,
     check_runs_in_unit,
+    check_scope,
     check_service,
     check_stop_signals,
     check_supervisor,
@@ -165,6 +166,7 @@ class Doctor:
         findings += check_pause(service, self._host.pause_of(service, main) if main.is_stopped else None)
         for each in located.mains:
             findings += check_stop_signals(service, each)
+        findings += check_scope(service, located.record if located.source == "record" else None)
         by = supervised(service, located)
         findings += check_supervisor(service, by)
         place = asked.place_in_cgroups(main.pid)

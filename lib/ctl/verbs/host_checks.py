@@ -90,16 +90,17 @@ def check_logins(found: Logins | None, user: str) -> Iterator[Finding]:
         return
     those = f"all users but {' and '.join(found.excluded)}" if found.excluded else "all users"
     those = " and ".join(found.only) or those
+    whose = "a service of a plain user" if user == "root" else "a service"  # root's have scopes of their own
     what = (
-        f"a logout ends what the session has left (KillUserProcesses=yes, for {those}): a service that ctl start has "
+        f"a logout ends what the session has left (KillUserProcesses=yes, for {those}): {whose} that ctl start has "
         "started from an ssh or console login with it"
     )
     yield Finding(
         id="kill-user-processes",
-        severity=WARNING if found.kills_those_of(user) else NOTE,
+        severity=WARNING if found.kills_those_of(user) and user != "root" else NOTE,
         what=what,
         where="/etc/systemd/logind.conf, KillUserProcesses=",
-        fix=beyond_the_login(user, "NAME"),
+        fix=beyond_the_login("USER" if user == "root" else user, "NAME"),
     )
 
 

@@ -16,6 +16,7 @@ from ctl.model.record import Record, StopCopy
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
 from ctl.model.verdict import NO, UNKNOWN, YES
+from ctl.system.groups import Group
 from ctl.system.host import Host
 from ctl.system.key import TOKEN
 from ctl.system.logfile import is_full, open_log, tail
@@ -26,6 +27,7 @@ from ctl.system.pidfd import Handle, open_handle
 from ctl.system.portrait import describe, rfc3339_now
 from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, ticks_now
+from ctl.system.scopes import join_scope
 from ctl.system.sessions import leads_session
 from ctl.system.spawn import Gated, spawn
 from ctl.system.wait import now
@@ -53,7 +55,15 @@ class Run(msgspec.Struct, frozen=True):
     older: tuple[Record, ...]  # those of which something may be left
     stop: StopCopy
 
-    def recorded(self, target: str, main: Identity, *, forking: bool = False, ready: bool | None = False) -> Record:
+    def recorded(
+        self,
+        target: str,
+        main: Identity,
+        *,
+        forking: bool = False,
+        ready: bool | None = False,
+        group: Group | None = None,
+    ) -> Record:
         """Its record. Its main process, which is ctl's child or ctl itself, has just begun."""
         return Record(
             target=target,
@@ -67,6 +77,8 @@ class Run(msgspec.Struct, frozen=True):
             leads_session=leads_session(main.pid),
             last_seen=int(ticks_now()),
             stop=self.stop,
+            scope=group.scope if group is not None else None,
+            scope_inode=group.inode if group is not None else None,
         )
 
 
@@ -150,17 +162,29 @@ class Launch:
             sessions=frozenset({self._main.pid}),
         )
         others = self._host.others_than(self._service.name)
-        self._members = Members([self._main], marks, self._main.stat.start_ticks, others=others)
-        self._handles.append(self._members)
         try:
+            group = self._join_scope()
+            groups = (group,) if group is not None else ()
+            self._members = Members([self._main], marks, self._main.stat.start_ticks, others=others, groups=groups)
+            self._handles.append(self._members)
             forking = self._start.type == "forking"
-            record = self._run.recorded(self._service.name, self._main.identity, forking=forking)
+            record = self._run.recorded(self._service.name, self._main.identity, forking=forking, group=group)
             self._host.records.write(record, self._run.older)
             self._record = record
         except BaseException:
             self._gated.abandon()
             self._forget()
             raise
+
+    def _join_scope(self) -> Group | None:
+        """Where it cannot have a scope, the start goes on without."""
+        try:
+            return join_scope(
+                self._main.pid, self._service.name, self._run.id, self._service.schedule, self._host.pause
+            )
+        except CtlError as error:
+            self.faults.append(Fault.of(error))
+            return None
 
     def _update(self, **changes: object) -> None:
         """A kill waits for no lock: the record that it has removed must not come back."""

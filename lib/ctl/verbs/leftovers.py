@@ -8,6 +8,7 @@ from ctl.model.errors import CtlError
 from ctl.model.record import Record
 from ctl.model.state import State
 from ctl.system import procfs
+from ctl.system.groups import groups_of
 from ctl.system.host import Host
 from ctl.system.key import RUN_ID, TOKEN
 from ctl.system.pidfd import Handle, boot_id, pid_namespace
@@ -35,8 +36,14 @@ def split_left_over(
 ) -> tuple[list[Handle], list[Handle]]:
     """Who was `found` and is not left over of these runs, and who is."""
     runs = [run for run in runs if run.identity.boot_id == boot_id()]
-    sessions = Sessions(led_by(runs))
-    left = [handle for handle in found if sessions.prove(handle.stat, ()) or _carries_token(handle, runs, uid, host)]
+    sessions, groups = Sessions(led_by(runs)), groups_of(runs)
+    left = [
+        handle
+        for handle in found
+        if sessions.prove(handle.stat, ())
+        or any(group.holds(handle.pid) for group in groups)
+        or _carries_token(handle, runs, uid, host)
+    ]
     left += [handle for handle in found if handle not in left and sessions.prove(handle.stat, left)]
     return [handle for handle in found if handle not in left], left
 

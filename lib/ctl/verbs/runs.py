@@ -10,6 +10,7 @@ from ctl.model.outcome import Fault
 from ctl.model.record import Record, Runs, ids_of
 from ctl.model.service import Service
 from ctl.system import procfs
+from ctl.system.groups import groups_of
 from ctl.system.host import Host
 from ctl.system.key import RUN_ID, TOKEN, Key
 from ctl.system.marks import Marks
@@ -38,13 +39,15 @@ def members_of(located: Located, service: Service, host: Host) -> Members:
         within=bounds_of_unit(located, host),
         others=host.others_than(service.name),
         led=led_by(recorded),
+        groups=groups_of(recorded),
     )
 
 
 def leftovers_of(runs: Runs, recorded: Sequence[Record], service: Service, host: Host) -> Members:
     """What is left of these runs, whose main process has ended."""
     marks = _marks(runs, service, host, recorded)
-    return Members([], marks, 0, others=host.others_than(service.name), led=led_by(recorded))
+    others = host.others_than(service.name)
+    return Members([], marks, 0, others=others, led=led_by(recorded), groups=groups_of(recorded))
 
 
 def has_runs(located: Located, host: Host) -> bool:

@@ -9,6 +9,7 @@ from ctl.model.diagnosis import ERROR, NOTE, WARNING, Finding
 from ctl.model.errors import CtlError
 from ctl.model.outcome import Fault
 from ctl.model.pause import Pause
+from ctl.model.record import Record
 from ctl.model.service import Service
 from ctl.model.supervisor import Supervisor
 from ctl.model.unit import Call, Unit
@@ -131,6 +132,26 @@ def check_stop_signals(service: Service, main: Handle) -> Iterator[Finding]:
         yield Finding(
             id="stop-signal-ignored", severity=WARNING, what=what, where=f"{service.file}, stop.schedule", fix=fix
         )
+
+
+def check_scope(service: Service, record: Record | None) -> Iterator[Finding]:
+    """A run in a scope of its own: at shutdown systemd ends it, and calls no ctl."""
+    skipped = [
+        name
+        for name, is_set in (
+            ("drain", service.drain is not None),
+            ("stop.before", service.stop.before),
+            ("stop.after", service.stop.after),
+        )
+        if is_set
+    ]
+    if record is None or record.scope is None or not skipped:
+        return
+    schedule = service.schedule
+    what = f"a shutdown ends it by {schedule.first_signal}, and by KILL after {schedule.first_wait:g} s, without "
+    what += " and ".join(skipped)
+    fix = f"systemctl enable ctl@{service.name}.service, and start it by that"
+    yield Finding(id="shutdown-skips", severity=NOTE, what=what, where=record.scope, fix=fix)
 
 
 def check_pause(service: Service, pause: Pause | None) -> Iterator[Finding]:
