@@ -21,6 +21,7 @@ from ctl.model.match import Marker, Program
 T = TypeVar("T")
 PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_ENV_START: Final = 50 - 3  # env_start of proc_pid_stat(5), of the fields behind the name; env_end comes after it
 _CHUNK: Final = 1 << 16
 NOT_UTF8: Final = "backslashreplace"  # what is no text is still shown, and can be printed and encoded
 DELETED: Final = " (deleted)"  # what the kernel appends to the link of a program that was replaced on disk
@@ -411,7 +412,8 @@ class ProcessLook:
 
     @cached_property
     def is_overwritten(self) -> bool:
-        return self._environ is not None and b"=" not in self._environ
+        """Whether it was given an environment, and shows none of it any more."""
+        return self._environ is not None and b"=" not in self._environ and not _was_given_none(self.pid)
 
     @cached_property
     def _environ(self) -> bytes | None:
@@ -420,6 +422,14 @@ class ProcessLook:
     @cached_property
     def program(self) -> Program | None:
         return _of_executable(self.pid, _program, None)
+
+
+def _was_given_none(pid: int) -> bool:
+    """Whether it was executed without any environment, as by `env -i`. False where the kernel does not tell."""
+    raw = _read(f"/proc/{pid}/stat") or b""
+    fields = raw.rpartition(b") ")[2].split()
+    start, end = fields[_ENV_START : _ENV_START + 2] or (b"0", b"0")
+    return start == end != b"0"
 
 
 def _argv_of(raw: bytes) -> list[str]:
