@@ -140,6 +140,24 @@ def test_a_scope_of_the_same_name_that_is_another_proves_nothing(host: SystemdHo
     host.systemctl("stop", run["scope"])
 
 
+def test_a_group_of_that_name_elsewhere_proves_nothing(host: SystemdHost) -> None:
+    """As a user can make one in the part of the tree that is its own."""
+    define(host, "web")
+    run = start(host, "web")
+    group = f"/sys/fs/cgroup/user.slice/{run['scope']}"
+    joins = f"mkdir -p '{group}' && echo 0 >'{group}/cgroup.procs' && exec sleep 2000"
+    host.run("systemd-run", "--quiet", "--collect", "sh", "-c", joins.replace("\\", "\\\\"))
+    wait_until(lambda: bool(host.run("cat", f"{group}/cgroup.procs").stdout), "the other is in it")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:2]; from ctl.system.groups import Group;"
+        "group = Group(sys.argv[2], int(sys.argv[3])); print(*[group.holds(int(pid)) for pid in sys.argv[4:]])"
+    )
+    other = host.run("cat", f"{group}/cgroup.procs").stdout.strip()
+    asked = (run["scope"], str(run["scope_inode"]), str(run["identity"]["pid"]), other)
+    done = host.run(ROOT / ".venv" / "bin" / "python", "-c", code, ROOT / "lib", *asked)
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+
 def test_systemd_does_not_answer(host: SystemdHost) -> None:
     """The start goes on without a scope, and of many only one says so."""
     define(host, "web")

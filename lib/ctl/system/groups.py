@@ -30,7 +30,9 @@ class Group(msgspec.Struct, frozen=True):
             paths = procfs.read_cgroups(pid)
         except Gone:
             return False
-        return bool(paths) and self.scope in paths[0].split("/") and self._directory() is not None
+        # The whole path: whoever has a part of the tree to itself may give a directory there any name.
+        is_named = bool(paths) and f"{paths[0]}/".startswith(f"/{SLICE}/{self.scope}/")
+        return is_named and self._directory() is not None
 
     def pids(self) -> set[int]:
         """Who is in it or below it, zombies too."""
