@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ctl.model.answer import Answer
 from ctl.model.service import Service
@@ -11,12 +11,13 @@ from ctl.model.verdict import NO, UNKNOWN, YES, Verdict
 from ctl.system import procfs
 from ctl.system.host import Host
 from ctl.system.listeners import Holders, Peer, holders_of, holds_any, sockets_at
-from ctl.system.managers import is_service_manager
-from ctl.system.members import Members
 from ctl.system.pidfd import Handle, open_handle
 from ctl.system.procfs import Forbidden, Gone
 from ctl.system.wait import now
 from ctl.verbs.anothers import anothers
+
+if TYPE_CHECKING:
+    from ctl.system.members import Members
 
 _LOOK_WITHIN: Final = 1.0  # seconds at the descriptors of all processes
 
@@ -91,6 +92,8 @@ def _of_strangers(peer: Peer, holders: Holders, service: Service, host: Host) ->
 
 def _is_manager(pid: int) -> bool:
     """Whether it may hold the socket for the service: systemd does, systemd.socket(5)."""
+    from ctl.system.managers import is_service_manager
+
     try:
         return pid == 1 or is_service_manager(pid)
     except Gone:

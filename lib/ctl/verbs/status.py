@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ctl.model.answer import Answer
 from ctl.model.errors import CtlError
@@ -21,6 +22,9 @@ from ctl.verbs.asking import ask
 from ctl.verbs.holding import held_by_tracer
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.many import each
+
+if TYPE_CHECKING:
+    from ctl.system.members import Members
 
 _PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
 
@@ -166,11 +170,13 @@ def _of_its_own(answer: Answer, service: Service, host: Host, located: Located) 
     from contextlib import ExitStack, closing
 
     from ctl.verbs.listener import judge_answer
-    from ctl.verbs.runs import members_of
 
     with ExitStack() as opened:
-        listener = judge_answer(
-            answer, service, host, located.mains,
-            lambda: opened.enter_context(closing(members_of(located, service, host))),
-        )  # fmt: skip
+
+        def members() -> Members:
+            from ctl.verbs.runs import members_of
+
+            return opened.enter_context(closing(members_of(located, service, host)))
+
+        listener = judge_answer(answer, service, host, located.mains, members)
     return Answer(NO, listener.why) if listener.verdict == NO else answer
