@@ -444,7 +444,7 @@ def assert_truthful(view: View, target: str, status: Json) -> None:
     is_held = found.main is not None and view.processes[found.main].state == "T"
     states = {
         "stopped": {"stopped"},
-        "stale": {"stale"},
+        "stale": {"stale", "ended"},
         "ambiguous": {"unknown"},
         "running": {"paused"} if is_held else {"running", "ready"},
     }[found.state]

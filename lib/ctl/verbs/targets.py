@@ -108,7 +108,7 @@ def _look_at(host: Host, target: Target) -> _Look | CtlError | None:
     except CtlError:
         return _Look(service, None)
     try:
-        if located.mains or located.doubt is not None or located.is_stale:
+        if located.mains or located.doubt is not None or located.is_stale or located.runs:
             return _Look(service, located.mains[0].pid if located.mains else None)
         return None
     finally:
