@@ -266,6 +266,8 @@ class Host:
 
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""
+        if service.uid is not None:
+            return service.uid
         if service.start is not None and service.start.user is not None:
             try:
                 return uid_of(service.start.user, f"{service.file}, start.user")
@@ -289,6 +291,8 @@ class Host:
         Raises CtlError (bad_config).
         """
         start = service.start
+        if service.uid and os.geteuid() == 0:
+            return account_of(str(service.uid), None, service.file)
         if start is None or start.user is None or os.geteuid() != 0:
             return None
         return account_of(start.user, start.group, f"{service.file}, start.user")

@@ -23,10 +23,8 @@ from ctl.system.when import instant_of
 from ctl.verbs.anothers import anothers
 from ctl.verbs.asking import ask
 from ctl.verbs.holding import held_by_tracer
-from ctl.verbs.leftovers import runs_here, split_left_over
 from ctl.verbs.locate import Located, locate
 from ctl.verbs.many import each
-from ctl.verbs.runs import faults_of, has_runs, marked, members_of
 
 _PROBE_WITHIN = 1.0  # seconds: status answers soon, whatever the service does
 _WORDS = 5  # lines
@@ -35,17 +33,25 @@ _WORDS = 5  # lines
 def status_of_all(host: Host) -> list[Status]:
     """Every service and known instance; one whose definition cannot be used is unknown. Raises CtlError."""
     from ctl.verbs.targets import every_target
+    from ctl.verbs.undefined import service_or_copy, undefined_targets
 
     targets, unusable = every_target(host)
     services: list[Service] = []
     found: dict[str, Status] = {}
-    for target in targets:
+    undefined = undefined_targets(host, targets)
+    for target in [*targets, *undefined]:
         try:
-            services.append(host.service(target))
+            services.append(service_or_copy(target, host))
         except CtlError as error:
             found[str(target)] = _unusable(str(target), error)
     found |= {status.target: status for status in status_of_each(services, host)}
-    return [found[str(target)] for target in targets] + [_unusable(name, error) for name, error in unusable.items()]
+    there = [found[str(target)] for target in undefined if _is_something(found[str(target)])]
+    return [found[str(target)] for target in targets] + there + [_unusable(*each) for each in unusable.items()]
+
+
+def _is_something(status: Status) -> bool:
+    """Whether there is more of one without a definition than a stray file."""
+    return status.pid is not None or status.state in ("ended", "crashed") or bool(status.left_over)
 
 
 def _unusable(target: str, error: CtlError) -> Status:
@@ -95,6 +101,9 @@ def _not_found(service: Service, host: Host, located: Located) -> Status:
         faults.insert(0, Fault.of(located.doubt))
     else:
         state = located.state_without_main
+    faults += _why_undefined(service)
+    if service.fault is not None and service.fault.reason == "bad_config" and state in ("stopped", "stale"):
+        state = "unknown"  # its rules might find it
     end = None if known is None else known.last_end
     words: tuple[str, ...] = ()
     if state in ("ended", "crashed") and known is not None:
@@ -117,16 +126,30 @@ def _not_found(service: Service, host: Host, located: Located) -> Status:
     )
 
 
+def _why_undefined(service: Service) -> list[Fault]:
+    if service.fault is None:
+        return []
+    from ctl.verbs.undefined import why_undefined
+
+    return why_undefined(service)
+
+
 def _wanted(located: Located) -> Wanted | None:
     return None if located.state is None else located.state.wanted_since(boot_id())
 
 
 def left_over_of(service: Service, host: Host, located: Located) -> tuple[list[Seen], list[Fault]]:
     """What is left of runs whose main process has ended, and what may be, so that it cannot be told."""
-    ended = runs_here(located.state)
-    if located.mains and located.state is not None:
-        ended = tuple(run for run in located.state.older if run in ended)
-    is_lost = located.state is None and not located.mains and has_runs(located, host)
+    known = located.state
+    if known is not None and not (known.older if located.mains else known.runs):
+        return [], []
+    from ctl.verbs.leftovers import runs_here, split_left_over
+    from ctl.verbs.runs import faults_of, has_runs, marked, members_of
+
+    ended = runs_here(known)
+    if located.mains and known is not None:
+        ended = tuple(run for run in known.older if run in ended)
+    is_lost = known is None and not located.mains and has_runs(located, host)
     if not ended and not (is_lost and marked(service, host)):
         return [], []
     members = members_of(located, service, host)
@@ -171,6 +194,7 @@ def _running(service: Service, host: Host, located: Located, main: Handle) -> St
     answer = None if is_paused else whether_ready(service, host, located, uptime)
     ready = None if answer is None else answer.verdict == YES
     left, faults = left_over_of(service, host, located)
+    faults += _why_undefined(service)
     return Status(
         target=service.name,
         state="paused" if is_paused else _state(host, service.name, ready),

@@ -120,6 +120,10 @@ def _end_located(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
+    if service.fault is not None:
+        from ctl.verbs.undefined import told_of
+
+        result.errors += told_of(service)
     supervision = _supervision(located, service)
     with _members(located, service, host) as members:
         try:

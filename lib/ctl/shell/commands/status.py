@@ -58,7 +58,7 @@ def status(session: Session, targets: AnyTargets = None, pid: Pid = None, ready:
             return _UNKNOWN
         return 0 if all(status.is_as_wanted for status in statuses) else _NOT_ALL_UP
     try:
-        services = resolve(host, targets, none_is_fine=True)
+        services = resolve(host, targets, none_is_fine=True, undefined_too=True)
     except CtlError as error:
         session.fail(error)
         return _UNKNOWN
