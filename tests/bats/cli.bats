@@ -426,7 +426,7 @@ other_conf() {
   run --separate-stderr ctl status
   assert_equal "${#lines[@]}" 4
   assert_regex "${lines[0]}" '^broken  unknown  .*start'
-  assert_regex "${lines[1]}" '^cache   stale'
+  assert_regex "${lines[1]}" '^cache   ended +unknown how: nothing watched it, between '
   assert_regex "${lines[2]}" "^db      ready +pid $(cat "$RUN/db.pid"), up [0-9]+s +- the data base$"
   assert_regex "${lines[3]}" '^web     stopped$'
 }

@@ -141,7 +141,7 @@ acts() {
   pid=$(cat "$RUN/web.pid")
   tail --pid="$pid" -s 0.02 -f /dev/null
   acts stop already_stopped true
-  assert_json '.results[0].before' stale
+  assert_json '.results[0].before' ended
   assert_not_exists "$RUN/web.pid"
   assert_no_run web
   acts stop already_stopped false

@@ -60,7 +60,7 @@ TOML
   run --separate-stderr ctl reload web --json
   assert_failure 1
   assert_equal "$stderr" "ctl: web: has ended on HUP (log $LOG/web.log)"
-  assert_json '.results[0] | [.before, .after, .reason, .changed] | tojson' '["running","stale","failed",true]'
+  assert_json '.results[0] | [.before, .after, .reason, .changed] | tojson' '["running","ended","failed",true]'
 }
 
 @test "what is not running is exit 7, what has no [reload] is exit 6, and the others are reloaded" {

@@ -128,7 +128,7 @@ def test_check_mode_foresees_and_touches_nothing(sandbox: Sandbox, playbooks: Pl
         "before": {"web": "stopped", "db": "running"},
         "after": {"web": "ready", "db": "running"},
     }
-    assert played["stop one whose record remains"]["diff"] == {"before": {"old": "stale"}, "after": {"old": "stopped"}}
+    assert played["stop one whose record remains"]["diff"] == {"before": {"old": "ended"}, "after": {"old": "stopped"}}
     assert played["stop a running one"]["services"]["db"]["plan"]["processes"][0]["pid"] == pid
     assert played["pause one that is stopped"]["reason"] == "not_running"
     assert "/nowhere/ctl" in played["call no ctl"]["warnings"][0]

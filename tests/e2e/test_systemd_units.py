@@ -211,6 +211,31 @@ def test_a_crash_is_a_failure_that_restart_acts_on(host: SystemdHost, services: 
     assert services.state(unit) == INACTIVE
 
 
+@pytest.mark.parametrize("is_cleared", [False, True], ids=["asked", "ExecStopPost"])
+def test_how_it_ended_is_known_from_systemd(host: SystemdHost, services: Services, is_cleared: bool) -> None:
+    """By what systemd tells of it later, or in ExecStopPost=, which also clears the record."""
+    name = "cleared" if is_cleared else "asked"
+    unit = services.define(name, "polite", 3)
+    if is_cleared:
+        host.unit(f"{unit}.d/clear.conf", f"[Service]\nExecStopPost={CTL} stop {name}\n")
+    host.systemctl("start", unit)
+    main = host.main_pid(unit)
+    host.run("kill", "-TERM", str(main))
+    services.settled(unit, "failed")
+    found = services.status(name)
+    assert (found["state"], found["wanted"]["state"]) == ("crashed", "up")
+    end = found["last_end"]
+    assert (end["pid"], end["how"], end["status"], end["by"]) == (main, "exited", 3, "itself")
+    assert "exited with status 3" in services.ctl("status", name).stdout
+    assert services.ctl("status").returncode == 1
+    services.ctl("stop", name)
+    events = [json.loads(line) for line in services.ctl("events", name, "--json").stdout.splitlines()]
+    told = [event for document in events for event in document["results"] if event["event"] == "crashed"]
+    assert [event["pid"] for event in told] == [main], "once"
+    found = services.status(name)
+    assert (found["state"], found["last_end"]["status"]) == ("stopped", 3)
+
+
 @pytest.mark.parametrize(
     ("program", "arguments"), [("polite", (143,)), ("polite", (1,)), ("ignorer", ())], ids=["143", "1", "KILL"]
 )

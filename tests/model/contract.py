@@ -60,7 +60,10 @@ def judge(call: Call) -> None:
         call.require_told(REFUSED, refusal)
         call.require_unchanged()
         return
-    call.require(call.told["before"] == state or before.state == "ambiguous", f"before: {state} was due")
+    call.require(
+        call.told["before"] in {state, "ended" if state == "stale" else state} or before.state == "ambiguous",
+        f"before: {state} was due",
+    )
     if call.option == DRY_RUN:
         _judge_dry_run(call)
     else:

@@ -273,7 +273,8 @@ class World:
                 assert_truthful(after, target, told[target])
         strangers = told.keys() - set(TARGETS)
         assert not strangers, f"status lists {strangers}"
-        assert result.rc == (4 if any(found.state == "ambiguous" for found in after.found.values()) else 0), result
+        is_ambiguous = any(found.state == "ambiguous" for found in after.found.values())
+        assert result.rc == (4 if is_ambiguous else 0 if all(map(is_as_wanted, told.values())) else 1), result
 
     # -- ctl
 
@@ -438,13 +439,19 @@ class World:
         }
 
 
+def is_as_wanted(status: Json) -> bool:
+    """Whether it is up where it was asked to be."""
+    is_wanted = status["wanted"] is not None and status["wanted"]["state"] != "down"
+    return status["state"] not in {"ended", "crashed"} and not (is_wanted and status["state"] in {"stopped", "stale"})
+
+
 def assert_truthful(view: View, target: str, status: Json) -> None:
     """`status` of the target says what is there."""
     found = view.found[target]
     is_held = found.main is not None and view.processes[found.main].state == "T"
     states = {
         "stopped": {"stopped"},
-        "stale": {"stale"},
+        "stale": {"stale", "ended"},
         "ambiguous": {"unknown"},
         "running": {"paused"} if is_held else {"running", "ready"},
     }[found.state]

@@ -79,7 +79,7 @@ def test_start_says_so_and_leaves_no_process(sandbox: Sandbox, spoil: Spoil, wha
         assert line.startswith(f"ctl: web: {what} (")
         assert str(sandbox.run_dir) in line
         assert services(sandbox) == []
-        assert sandbox.ctl("status", "web").expect(3).stdout == "web: stopped\n"
+        assert sandbox.ctl("status", "web").expect(3).stdout.splitlines()[0] == "web: stopped"
     assert "ready" not in _text(sandbox.log("web")), "it ran before it was recorded"
     sandbox.ctl("start", "web").expect(0)
 
@@ -133,11 +133,11 @@ def test_stop_and_kill_still_work(sandbox: Sandbox, spoil: Spoil, why: str, verb
         assert result.one["changed"] is True
         again = sandbox.ctl(verb, "web", "--json").expect(0)
         assert (again.one["reason"], again.one["changed"]) == ("already_stopped", False)
-        if why.startswith("Read-only"):  # its record cannot go: that is said, and status shows it stale
+        if why.startswith("Read-only"):  # its record cannot go: that is said, and status shows it as one that ended
             (error,) = result.one["errors"]
             assert why in error["what"]
             assert str(sandbox.run_dir) in error["where"]
-            assert sandbox.ctl("status", "web", "--json").expect(1).one["state"] == "stale"
+            assert sandbox.ctl("status", "web", "--json").expect(1).one["state"] == "ended"
         else:
             assert result.one["errors"] == []
             assert sandbox.ctl("status", "web", "--json").expect(3).one["state"] == "stopped"
@@ -181,7 +181,7 @@ def test_a_restart_stops_and_says_why_it_cannot_start(sandbox: Sandbox, spoil: S
 def test_a_run_directory_that_is_missing_is_made(sandbox: Sandbox) -> None:
     sandbox.service("web", "polite")
     sandbox.run_dir.rmdir()
-    assert sandbox.ctl("status", "web").expect(3).stdout == "web: stopped\n"
+    assert sandbox.ctl("status", "web").expect(3).stdout.splitlines()[0] == "web: stopped"
     assert sandbox.ctl("kill", "web").expect(0).stdout == "web: already stopped\n"
     assert sandbox.ctl("stop", "web").expect(0).stdout == "web: already stopped\n"
     assert not sandbox.run_dir.exists(), "only a start has to make it"
@@ -210,7 +210,7 @@ def test_one_that_cannot_be_made(plain_sandbox: Sandbox) -> None:
     why = f"cannot make the run directory {run_dir}: Permission denied (set by --run-dir)"
     assert line == f"ctl: web: {why}; to fix: try again as root"
     assert services(plain_sandbox) == []
-    assert plain_sandbox.ctl("status", "web", "--run-dir", run_dir).expect(3).stdout == "web: stopped\n"
+    assert plain_sandbox.ctl("status", "web", "--run-dir", run_dir).expect(3).stdout.splitlines()[0] == "web: stopped"
     assert plain_sandbox.ctl("stop", "web", "--run-dir", run_dir).expect(0).stdout == "web: already stopped\n"
 
 
@@ -263,7 +263,7 @@ def test_a_log_that_cannot_be_made(sandbox: Sandbox, spoil: Spoil, why: str) -> 
         line = one_line(sandbox.ctl("start", "web").expect(1))
         assert line == f"ctl: web: cannot open the log: {why} (start.log = {sandbox.log('web')})"
         assert services(sandbox) == []
-        assert sandbox.ctl("status", "web").expect(3).stdout == "web: stopped\n"
+        assert sandbox.ctl("status", "web").expect(3).stdout.splitlines()[0] == "web: stopped"
     assert not sandbox.has_run("web")
 
 

@@ -414,7 +414,7 @@ def test_a_survivor_of_an_earlier_run_is_not_taken_for_the_main_process(sandbox:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not proc.alive(pid), "its main process has ended")
 
-    assert sandbox.ctl("status", word, "--json").expect(1).one["state"] == "stale"
+    assert sandbox.ctl("status", word, "--json").expect(1).one["state"] == "ended"
     file.unlink()
     again = sandbox.ctl("start", word, "--json").expect(0).one
     assert again["reason"] == "started"

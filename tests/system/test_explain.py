@@ -143,7 +143,7 @@ def recycled(pids: Pids, sandbox: Sandbox) -> Json:
 def test_a_recycled_pid(sandbox: Sandbox) -> None:
     outcome = in_own_namespace(sandbox, recycled)
     said, pid = outcome["said"], outcome["pid"]
-    assert (said["state"], said["pids"], said["members"]) == ("stale", [], [])
+    assert (said["state"], said["pids"], said["members"]) == ("ended", [], [])
     assert claims(said) == {"record": ("stale", True), "pid file": ("stale", False)}
     assert said["claims"][0]["why"] == f"pid {pid} is another process now"
     assert grounds(said)[pid] == "rules"

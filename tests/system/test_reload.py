@@ -32,7 +32,7 @@ def test_a_kill_ends_the_command_and_the_reload_says_so(sandbox: Sandbox) -> Non
     assert sandbox.ctl("kill", "web", "--json").expect(0).one["reason"] == "killed"
     wait_gone(pidfd)
     result = sandbox.collect(process).expect(1)
-    assert (result.one["reason"], result.one["after"], result.one["pid"]) == ("failed", "stale", pid)
+    assert (result.one["reason"], result.one["after"], result.one["pid"]) == ("failed", "ended", pid)
     assert result.stderr.startswith("ctl: web: has ended while /bin/sh was to reload it (log ")
     assert left(sandbox) == []
 

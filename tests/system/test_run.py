@@ -265,7 +265,7 @@ def test_its_record_is_stale_after_its_end_and_the_next_run_works(sandbox: Sandb
     first.signal(signal.SIGTERM)
     assert first.wait() == 7
     status = sandbox.ctl("status", "web").expect(1)
-    assert status.stdout.startswith("web: stale\n")
+    assert status.stdout.startswith("web: ended\n")
     assert f"pid {first.pid} has ended" in status.stdout
 
     second = run(sandbox)
@@ -274,7 +274,7 @@ def test_its_record_is_stale_after_its_end_and_the_next_run_works(sandbox: Sandb
     assert second.wait() == -signal.SIGKILL
 
     stopped = sandbox.ctl("stop", "web", "--json").expect(0).one
-    assert (stopped["before"], stopped["reason"]) == ("stale", "already_stopped")
+    assert (stopped["before"], stopped["reason"]) == ("ended", "already_stopped")
     sandbox.ctl("status", "web").expect(3)
 
 

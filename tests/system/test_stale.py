@@ -72,7 +72,7 @@ def claim_that(sandbox: Sandbox, source: str, pid: int) -> dict[str, str]:
 
 def state_by(source: str) -> str:
     """The state of a stopped service that `source` calls running: an environment is nothing that remains."""
-    return "stopped" if source == "$MAINPID" else "stale"
+    return {"$MAINPID": "stopped", "record": "ended"}.get(source, "stale")
 
 
 def own_pid_file(sandbox: Sandbox) -> Path:
@@ -210,7 +210,7 @@ def test_a_recycled_pid(sandbox: Sandbox) -> None:
     outcomes = in_own_namespace(sandbox, recycled)
     for verb, outcome in outcomes.items():
         assert outcome["verdict"] == [["record", "stale", True]], verb
-        assert outcome["state"] == "stale", verb
+        assert outcome["state"] == "ended", verb
         assert outcome["signals"] == [], verb
         assert outcome["rc"] == (1 if verb == "status" else 0), verb
         assert outcome["left"] == ([] if verb in {"stop", "kill"} else ["web.json", "web.pid"]), verb
@@ -242,9 +242,9 @@ def test_a_pid_recycled_within_one_clock_tick(sandbox: Sandbox) -> None:
     requires_pidfd_inodes()
     assert in_own_namespace(sandbox, recycled_within_a_tick) == {
         "of the living one": "ready",
-        "status": "stale",
-        "stop": ["stale", "already_stopped", []],
-        "kill": ["stale", "already_stopped", []],
+        "status": "ended",
+        "stop": ["ended", "already_stopped", []],
+        "kill": ["ended", "already_stopped", []],
     }
 
 

@@ -66,9 +66,9 @@ def test_a_recorded_zombie_is_not_running(sandbox: Sandbox, name: str) -> None:
     service.signal(signal.SIGKILL)
     wait_gone(service.pidfd)
     assert proc.state(service.pid) == "Z"
-    assert sandbox.ctl("status", name, "--json").expect(1).one["state"] == "stale"
+    assert sandbox.ctl("status", name, "--json").expect(1).one["state"] == "ended"
     stopped = sandbox.ctl("stop", name, "--json").expect(0).one
-    assert (stopped["before"], stopped["reason"], sent(stopped)) == ("stale", "already_stopped", [])
+    assert (stopped["before"], stopped["reason"], sent(stopped)) == ("ended", "already_stopped", [])
     assert sandbox.ctl("status", name).rc == 3
 
 
@@ -424,7 +424,7 @@ def test_what_a_dead_main_process_has_left_is_ended(sandbox: Sandbox, name: str,
     pid, escapee = orphan(sandbox, name)
     assert sandbox.ctl("status", name).rc == 1
     ended = sandbox.ctl(verb, name, "--json").expect(0).one
-    assert ended["before"] == "stale"
+    assert ended["before"] == "ended"
     assert ended["changed"] is True
     assert ended["reason"] == {"stop": "escalated", "kill": "killed"}[verb]
     assert {signalled[0] for signalled in sent(ended)} == {escapee}

@@ -74,7 +74,7 @@ def test_every_instance_that_is_known_in_any_way(sandbox: Sandbox) -> None:
     ]
     status = sandbox.ctl("status", "worker@", "--json").by_target
     states = {name: one["state"] for name, one in status.items()}
-    assert states.pop("worker@3") == "stale"
+    assert states.pop("worker@3") == "ended"
     assert set(states) == {"worker@1", "worker@2", "worker@5", "worker@by-hand"}
     assert {status["worker@by-hand"]["pid"], status["worker@5"]["pid"]} == {by_hand.pid, retitled.pid}
     stopped = sandbox.ctl("stop", "worker@", "--json").expect(0).by_target

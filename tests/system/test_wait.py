@@ -66,7 +66,7 @@ def test_stopped_when_its_main_process_is_killed(sandbox: Sandbox) -> None:
     process = waiting(sandbox, "--for", "stopped")
     os.kill(pid, signal.SIGKILL)
     wait_gone(pidfd)
-    assert outcome(sandbox, process) == ("running", "stale", "stopped")
+    assert outcome(sandbox, process) == ("running", "ended", "stopped")
 
 
 def test_one_that_ends_and_is_started_again(sandbox: Sandbox) -> None:

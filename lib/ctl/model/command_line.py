@@ -17,4 +17,5 @@ FLAGS: Final = {
     "every": ("--all", "-a"),
     "yes": ("--yes", "-y"),
     "dry_run": ("--dry-run", "-n"),
+    "ready": ("--ready",),
 }

@@ -9,7 +9,7 @@ import msgspec
 from ctl.model.errors import Reason
 from ctl.model.outcome import Result
 
-Kind = Literal["spawned", "ready", "adopted", "run", "signal", "done", "failed", "refused"]
+Kind = Literal["spawned", "ready", "adopted", "run", "signal", "done", "failed", "refused", "ended", "crashed"]
 
 # Nothing was begun for one of these; an operation that ends for another reason has failed on its way.
 _REFUSALS: Final[frozenset[Reason]] = frozenset(
@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: str | None = None
     after: str | None = None
     duration_s: float | None = None
-    what: str | None = None  # what went wrong
+    what: str | None = None  # what went wrong, or how it ended
     uid: int
     user: str
     sudo_user: str | None = None  # who called sudo

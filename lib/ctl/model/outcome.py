@@ -11,7 +11,9 @@ from ctl.model.errors import CtlError, Reason
 from ctl.model.state import End, Wanted
 from ctl.model.supervisor import Supervisor
 
-State = Literal["stopped", "starting", "running", "ready", "paused", "stopping", "stale", "unknown"]
+State = Literal[
+    "stopped", "starting", "running", "ready", "paused", "stopping", "ended", "crashed", "stale", "unknown"
+]  # fmt: skip
 Goal = Literal["running", "ready", "stopped"]  # what one may wait for
 ClaimVerdict = Literal["holds", "stale", "refused", "unknown"]
 
@@ -140,10 +142,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     left_over: list[Seen] = []  # what belongs to runs whose main process has ended
     wanted: Wanted | None = None  # what was asked for last
     last_end: End | None = None  # how its main process ended last
+    last_words: tuple[str, ...] = ()  # the last lines of its log, of one that ended though nobody asked for that
     claim: list[Claim] = []
     errors: list[Fault] = []
 
     @property
     def exit_code(self) -> int:
-        """LSB 5.0: 0 running, 1 dead but its pid file remains, 3 not running, 4 unknown."""
-        return {"stopped": 3, "stale": 1, "unknown": 4}.get(self.state, 0)
+        """LSB 5.0: 0 running, 1 dead (ended, crashed, or its pid file remains), 3 not running, 4 unknown."""
+        return {"stopped": 3, "ended": 1, "crashed": 1, "stale": 1, "unknown": 4}.get(self.state, 0)
+
+    @property
+    def is_as_wanted(self) -> bool:
+        """Whether it is up where that is wanted; one that nobody has asked for anything is as it is wanted."""
+        if self.state in ("ended", "crashed"):
+            return False
+        return self.state not in ("stopped", "stale") or self.wanted is None or self.wanted.state == "down"

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from ctl.model import schedule as schedules
+from ctl.model.errors import CtlError
 from ctl.model.match import Marker, Program, Rules, glob, necessary_literals
 from ctl.model.schedule import Schedule
 from ctl.model.target import Target
@@ -132,6 +133,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule
     cmdline: re.Pattern[str] | None
     ready_log: re.Pattern[str] | None
+    uid: int | None = None  # as whom its processes run, where its state file tells that and not its definition
+    fault: CtlError | None = None  # why its definition cannot be used, so that its state file has to do
 
     @property
     def name(self) -> str:

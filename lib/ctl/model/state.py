@@ -38,6 +38,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     state: Want
     since: str  # RFC 3339
     by: Caller
+    boot_id: str = ""  # what was wanted before a reboot is not wanted any more
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,3 +78,19 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     def runs(self) -> tuple[Record, ...]:
         """Every run of which a process may live, the newest first."""
         return (*((self.run,) if self.run is not None else ()), *self.older)
+
+    def wanted_since(self, boot_id: str) -> Wanted | None:
+        """What was asked for last since this boot, None where nothing was."""
+        return self.wanted if self.wanted is not None and self.wanted.boot_id == boot_id else None
+
+    def is_unasked_end(self, boot_id: str) -> bool:
+        """Whether its main process, where it is gone, has ended though nobody asked for that.
+
+        That is so while its run is on record, and after that by its last end, until it is stopped or started.
+        """
+        wanted = self.wanted_since(boot_id)
+        if wanted is not None and wanted.state == "down":
+            return False
+        if self.run is not None:
+            return self.run.identity.boot_id == boot_id
+        return wanted is not None and self.last_end is not None and self.last_end.by != "ctl"

@@ -53,6 +53,8 @@ def _text(event: Event) -> str:
         words = [reason_in_words(event.reason or "done"), whom]
         words.append(f"{event.duration_s:.2f} s" if event.changed and event.duration_s is not None else "")
         return ", ".join(word for word in words if word) + (f"; but {event.what}" if event.what else "")
+    if event.event in ("ended", "crashed") and event.what:
+        return f"{event.event} {whom}: {event.what}"
     return f"{'became' if event.event == 'run' else event.event} {whom}".rstrip()
 
 

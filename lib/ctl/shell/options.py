@@ -107,6 +107,7 @@ Pid = Annotated[
     int | None,
     typer.Option("--pid", metavar="PID", min=2, max=LARGEST_PID, help="This process, if it proves to be the service."),
 ]
+OnlyReady = Annotated[bool, typer.Option(*FLAGS["ready"], help="Succeed only if they are ready.")]
 Grace = Annotated[
     float | None,
     typer.Option("--grace", metavar="S", parser=_seconds, help="Seconds after the first signal before KILL."),

@@ -9,7 +9,7 @@ _STYLES: Final = {"bold": "\033[1m", "dim": "\033[2m", "red": "\033[31m", "green
 _OF_STATE: Final = {
     "ready": "green", "running": "green",
     "starting": "yellow", "stopping": "yellow", "paused": "yellow",
-    "stale": "red", "unknown": "red",
+    "ended": "red", "crashed": "red", "stale": "red", "unknown": "red",
     "stopped": "dim",
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ctl.model.last_end import how_it_ended, when_it_ended
 from ctl.model.outcome import Plan, Result, Status
 from ctl.model.printable import printable
 from ctl.model.supervisor import Supervisor
@@ -89,13 +90,23 @@ def status_line(status: Status, width: int) -> str:
     words = [f"{status.target:<{width}}", f"{status.state:<8}"]
     if status.pid is not None:
         words.append(f"pid {status.pid}, up {duration(status.uptime_s or 0)}")
-    elif status.errors:
-        words.append(status.errors[0].what)
-    else:
-        words.append("")
+    elif said := said_of(status):
+        words.append(said)
+    if status.pid is not None and status.left_over:
+        words.append(f"{len(status.left_over)} left over")
     if status.description:
         words.append(f"- {status.description}")
     return printable("  ".join(word for word in words if word.strip()).rstrip())
+
+
+def said_of(status: Status) -> str:
+    """Of one that does not run, or of which that cannot be told: why, or what became of it, and what is left of it."""
+    said = [status.errors[0].what] if status.errors else []
+    if status.state in ("ended", "crashed") and status.last_end is not None and not said:
+        said.append(f"{how_it_ended(status.last_end)}, {when_it_ended(status.last_end)}")
+    if status.left_over:
+        said.append(f"{len(status.left_over)} left over")
+    return "; ".join(said)
 
 
 def status_block(status: Status, target: str = "", state: str = "") -> list[str]:
@@ -114,7 +125,28 @@ def status_block(status: Status, target: str = "", state: str = "") -> list[str]
         if status.ready is not None:
             rows.append(("ready", "yes" if status.ready else "no"))
     rows += [(claim.source, f"{claim.verdict}: {claim.why}") for claim in status.claim]
-    return [head, *(f"  {name + ':':<14} {printable(text)}" for name, text in rows)]
+    rows += _history(status)
+    return [head, *(f"  {name and name + ':':<14} {printable(text)}" for name, text in rows)]
+
+
+def _history(status: Status) -> list[tuple[str, str]]:
+    """What was asked for, how it ended last, what is left of it, and what to type next."""
+    rows: list[tuple[str, str]] = []
+    if status.wanted is not None:
+        rows.append(("wanted", f"{status.wanted.state}, since {status.wanted.since} ({status.wanted.by})"))
+    if (end := status.last_end) is not None:
+        ran = f", after {duration(end.ran_s)}" if end.ran_s is not None else ""
+        rows.append(("last end", f"pid {end.pid}, {when_it_ended(end)}{ran}: {how_it_ended(end)}"))
+    rows += [("last words" if not index else "", line) for index, line in enumerate(status.last_words)]
+    if status.left_over:
+        rows.append(("left over", f"{len(status.left_over)} left over"))
+        rows += [("", f"pid {left.pid}, {left.user}, since {left.since}: {shortened(left.command)}")
+                 for left in status.left_over]  # fmt: skip
+    if status.state in ("ended", "crashed"):
+        rows.append(("next", f"ctl start {status.target}, or ctl logs {status.target}"))
+    elif status.left_over and status.pid is None:  # else that would kill the service, too
+        rows.append(("next", f"ctl kill {status.target}, which ends what is left over"))
+    return rows
 
 
 def duration(seconds: float) -> str:

@@ -74,17 +74,20 @@ class Session(msgspec.Struct, kw_only=True):
         *,
         ask: bool,
         spread: Spread | None = None,
+        undefined_too: bool = False,
     ) -> int:
         """`act`, where naming a template that has no instance, or nobody, is nothing to do.
 
         With no targets: to every service that is at work and not protected. On a terminal that is asked about first.
+        `undefined_too`: also to what has no usable definition, as its state file says.
         """
         host = self.host()
         if targets:
-            return self.act_on(host, resolve(host, targets, none_is_fine=True), operation, spread=spread)
+            services = resolve(host, targets, none_is_fine=True, undefined_too=undefined_too)
+            return self.act_on(host, services, operation, spread=spread)
         from ctl.verbs.targets import at_work
 
-        found = at_work(host)
+        found = at_work(host, undefined_too=undefined_too)
         for name in found.protected:
             self.note(name, "is protected: left alone", None, f"ctl {self.verb} {name}")
         if not (found.services or found.unusable):

@@ -11,7 +11,7 @@ from ctl.model.outcome import Status
 from ctl.model.printable import printable
 from ctl.shell import paint
 from ctl.shell.paint import cut
-from ctl.shell.render import duration
+from ctl.shell.render import duration, said_of
 
 _GAP = "  "
 _NARROWEST = 10  # cells, of a description; with less room there is none
@@ -92,4 +92,4 @@ def _mebibytes(size: int | None) -> str:
 
 def _description(status: Status) -> str:
     """Why its state is unknown says more than what it is for."""
-    return status.errors[0].what if status.errors else status.description
+    return said_of(status) or status.description

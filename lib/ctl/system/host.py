@@ -28,7 +28,7 @@ from ctl.system.failure import failure
 from ctl.system.files.ours import Refused
 from ctl.system.interrupts import Patience
 from ctl.system.pid_files import BarePid, read_pid_file, remove_pid_file
-from ctl.system.pidfd import Handle
+from ctl.system.pidfd import Handle, boot_id
 from ctl.system.records import Records
 from ctl.system.trust import require_trusted
 from ctl.system.users import NO_USER, account_of, uid_of
@@ -194,12 +194,13 @@ class Host:
 
     def want(self, target: str, state: Want, known: State | None) -> None:
         """Write down that this is wanted of the target, where it is not `known` to be already. Raises CtlError."""
-        if known is not None and known.wanted is not None and known.wanted.state == state:
+        wanted = None if known is None else known.wanted_since(boot_id())
+        if wanted is not None and wanted.state == state:
             return
         from ctl.system.portrait import rfc3339_now
 
         self.records.prepare()
-        self.records.want(target, Wanted(state=state, since=rfc3339_now(), by=self.caller()))
+        self.records.want(target, Wanted(state=state, since=rfc3339_now(), by=self.caller(), boot_id=boot_id()))
 
     def note_result(self, result: Result) -> None:
         """Write what became of one target to the journal, in the same way, and tell systemd where it listens."""
@@ -265,6 +266,8 @@ class Host:
 
     def service_uid(self, service: Service) -> int:
         """The user that the service is started as."""
+        if service.uid is not None:
+            return service.uid
         if service.start is not None and service.start.user is not None:
             try:
                 return uid_of(service.start.user, f"{service.file}, start.user")
@@ -288,6 +291,8 @@ class Host:
         Raises CtlError (bad_config).
         """
         start = service.start
+        if service.uid and os.geteuid() == 0:
+            return account_of(str(service.uid), None, service.file)
         if start is None or start.user is None or os.geteuid() != 0:
             return None
         return account_of(start.user, start.group, f"{service.file}, start.user")

@@ -104,6 +104,20 @@ def tail(path: Path, lines: int, since: int = 0, service: Account | None = None)
     return tuple(found[-lines:])
 
 
+def was_written_since(path: Path, instant: float, service: Account | None = None) -> bool:
+    """Whether something was written to it after that; False where it cannot be read."""
+    if is_sink(path):
+        return False
+    try:
+        fd = open_to_read(path, service)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_mtime >= instant
+    finally:
+        os.close(fd)
+
+
 def _opened_sink(path: Path) -> int | None:
     if str(path) == os.devnull:
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC)

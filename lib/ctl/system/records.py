@@ -152,7 +152,8 @@ class Records:
         try:
             with self._guarded(target):
                 state = self._known(target)
-                if state.wanted is not None and state.wanted.state == wanted.state:
+                known = state.wanted_since(wanted.boot_id)
+                if known is not None and known.state == wanted.state:
                     return False
                 self._replace_state(msgspec.structs.replace(state, wanted=wanted), to_disk=False)
                 return True

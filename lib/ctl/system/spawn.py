@@ -64,6 +64,12 @@ class Gated:
         status = self._child.poll()
         return None if status is None else in_words(status)
 
+    @property
+    def status(self) -> int | None:
+        """Its status as wait(2) has it, None while it runs."""
+        code = self._child.poll()
+        return None if code is None else -code if code < 0 else code << 8
+
     def succeeded(self) -> bool:
         """Whether the child exited with status 0."""
         return self._child.poll() == 0

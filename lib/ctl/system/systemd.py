@@ -62,7 +62,7 @@ def call(*arguments: str, seconds: float, of_user: bool = False) -> str | None:
 
 def environment() -> dict[str, str]:
     """That of a program which asks systemd: nothing else of ours reaches it."""
-    asking = {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+    asking = {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
     if runtime := variable("XDG_RUNTIME_DIR"):
         asking["XDG_RUNTIME_DIR"] = runtime
     return asking

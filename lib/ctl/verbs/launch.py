@@ -15,6 +15,7 @@ from ctl.model.program import Account, Program
 from ctl.model.record import Record, StopCopy
 from ctl.model.schedule import Schedule
 from ctl.model.service import Service, Start
+from ctl.model.state import End
 from ctl.model.verdict import NO, UNKNOWN, YES
 from ctl.system.groups import Group
 from ctl.system.host import Host
@@ -24,7 +25,7 @@ from ctl.system.marks import Marks
 from ctl.system.members import Members
 from ctl.system.notify import NotifySocket
 from ctl.system.pidfd import Handle, open_handle
-from ctl.system.portrait import describe, rfc3339_now
+from ctl.system.portrait import describe, rfc3339_now, started
 from ctl.system.probe import Probe, log_line, probe_of
 from ctl.system.procfs import Forbidden, ticks_now
 from ctl.system.scopes import join_scope
@@ -376,6 +377,7 @@ class Launch:
 
     def _take_down(self, error: BaseException) -> None:
         """Stop what was started, with its own schedule; a second Ctrl-C kills it. Then remove its record."""
+        had_died = self._main.is_gone
         if isinstance(error, Interrupted):
             self._host = self._host.more_patient()
             self._host.say(self._service.name, "interrupted: stopping it again; once more to kill it")
@@ -388,16 +390,27 @@ class Launch:
             if isinstance(error, CtlError):
                 error.details += ("still alive after the whole schedule:", *left)
             return
-        self._gated.how_it_ended()  # reap
-        self._forget()
+        is_gates = isinstance(error, CtlError) and error.reason == "exec_failed"
+        self._forget(None if is_gates else self._how_it_ended(by_itself=had_died))
 
     def _end(self, schedule: Schedule) -> tuple[str, ...]:
         ending = Ending(self._service.name, self._host, [self._main], self._members, schedule)
         return tuple(describe(process) for process in ending.carry_out("mixed"))
 
-    def _forget(self) -> None:
+    def _how_it_ended(self, *, by_itself: bool) -> End:
+        """The end of the main process, of which ctl knows the status where that is its own child."""
+        from ctl.verbs.ends import as_asked_for, end_by_ctl, end_found, end_of_child
+
+        status = self._gated.status  # reaps it
+        if self._main is self._gated.handle and status is not None:
+            end = end_of_child(self._main.pid, status, started(self._main), None if by_itself else self._host)
+        else:
+            end = end_found(self._record) if by_itself else end_by_ctl(self._main, self._host)
+        return as_asked_for(self._service.name, end, self._host)
+
+    def _forget(self, end: End | None = None) -> None:
         for handle in (self._main, self._gated.handle):
             try:
-                self._host.records.remove(self._service.name, handle.identity)
+                self._host.records.remove(self._service.name, handle.identity, end)
             except CtlError as error:
                 self.faults.append(Fault.of(error))

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import msgspec
 
+from ctl.model import outcome
 from ctl.model.errors import CtlError, Reason
 from ctl.model.identity import same_process
 from ctl.model.match import Rules
@@ -59,6 +60,22 @@ class Located(msgspec.Struct, frozen=True):
     def is_stale(self) -> bool:
         """Whether a file still says that it runs, although it does not."""
         return not self.mains and any(claim.says_it_runs for claim in self.claims)
+
+    @property
+    def is_record_stale(self) -> bool:
+        """Whether the run that is on record is over."""
+        return any(claim.source == "record" and claim.verdict == "stale" for claim in self.claims)
+
+    @property
+    def state_without_main(self) -> outcome.State:
+        """What it is, where it has no main process and nothing is in doubt, as far as its files tell.
+
+        "crashed" where it is on record that it has failed: else its end was not seen.
+        """
+        if self.state is not None and self.state.is_unasked_end(boot_id()):
+            end = self.state.last_end if self.state.run is None else None
+            return "crashed" if end is not None and end.is_failure else "ended"
+        return "stale" if self.is_stale else "stopped"
 
     def close(self) -> None:
         for handle in (*self.mains, *self.unproved):

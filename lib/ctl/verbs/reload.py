@@ -138,5 +138,5 @@ def _require_alive(service: Service, host: Host, located: Located, what: str, re
     if any(main.is_gone for main in located.mains):
         result.changed = True
         if not still_there(located.mains):
-            result.after = "stale" if located.claims else "stopped"
+            result.after = "ended" if located.claims else "stopped"
         raise CtlError("failed", what, where=f"log {host.log_path(service)}")

@@ -11,6 +11,7 @@ from ctl.model.outcome import Plan, Result
 from ctl.model.service import Service
 from ctl.system.files.ours import Refused, Unreadable
 from ctl.system.host import Host
+from ctl.system.pidfd import boot_id
 from ctl.system.wait import now
 from ctl.verbs.start import StartOptions, plan_of, require_loggable, require_startable, start_locked
 from ctl.verbs.stop import StopOptions, stop_locked
@@ -61,7 +62,8 @@ def _is_unwanted(service: Service, host: Host) -> bool:
         state = host.records.read_state(service.name)
     except (Refused, Unreadable):
         return False
-    return state is not None and state.wanted is not None and state.wanted.state == "down"
+    wanted = None if state is None else state.wanted_since(boot_id())
+    return wanted is not None and wanted.state == "down"
 
 
 def _planned(service: Service, host: Host, stopping: Result, starting: StartOptions) -> Result:

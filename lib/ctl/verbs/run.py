@@ -13,7 +13,7 @@ from ctl.system.pidfd import own_identity
 from ctl.system.spawn import become, require_executable
 from ctl.verbs.launch import Run, stop_copy
 from ctl.verbs.locate import locate
-from ctl.verbs.start import earlier_runs, start_of
+from ctl.verbs.start import earlier_runs, put_down_earlier, start_of
 
 
 def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
@@ -45,6 +45,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         earlier, faults = earlier_runs(located, service, host)
         for fault in faults:
             host.say(service.name, fault.what, fault.where, fault.fix)
+        put_down_earlier(host, located, earlier)
         program, key = host.with_token(program, service.name, run_id)
         run = Run(run_id, key, earlier, stop_copy(service, host))
         host.records.write(run.recorded(service.name, identity, ready=None), earlier)

@@ -117,7 +117,7 @@ def ids_of_runs(located: Located, service: Service, host: Host) -> Runs:
         return known
     pids = [main.pid for main in located.mains]
     if not pids and (located.state is None if service.has_rules else record is not None):
-        pids = _marked(service, host)
+        pids = marked(service, host)
     try:
         key = host.key() if pids else None
     except CtlError:
@@ -137,7 +137,7 @@ def _proved_run(pid: int, target: str, key: Key) -> str | None:
     return run_id if run_id and token == key.token(target, run_id) else None
 
 
-def _marked(service: Service, host: Host) -> list[int]:
+def marked(service: Service, host: Host) -> list[int]:
     """Who carries the marker: none of them is taken for the main process."""
     scan = host.scan(Rules(marker=host.marker(service)))
     scan.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -163,6 +163,7 @@ def _launch(service: Service, host: Host, options: StartOptions, located: Locate
     timeout, limit = _timeout(service, options)
     earlier, faults = earlier_runs(located, service, host)
     result.errors += faults
+    put_down_earlier(host, located, earlier)
     program, key = host.with_token(program, service.name, run_id)
     launch = Launch(service, start, host, Run(run_id, key, earlier, stop_copy(service, host)))
     result.pid = launch.bring_up(program, timeout, limit)
@@ -177,6 +178,7 @@ def _adopt(service: Service, host: Host, located: Located, result: Result) -> No
         if located.source == "record" and located.record is not None:
             host.records.restore_pid(located.record)
             return
+        put_down_earlier(host, located, runs_here(located.state)[:MOST_OLDER])
         host.records.write(
             Record(
                 target=service.name,
@@ -213,6 +215,14 @@ def _await_ready(service: Service, host: Host, options: StartOptions, located: L
 def _timeout(service: Service, options: StartOptions) -> tuple[float, str]:
     """How many seconds it has to become ready, and where that is set."""
     return (service.ready.timeout, "ready.timeout") if options.timeout is None else (options.timeout, "--timeout")
+
+
+def put_down_earlier(host: Host, located: Located, older: Sequence[Record]) -> None:
+    """Write down how the run on record ended, in whose place a new one is to begin. Raises CtlError."""
+    if located.state is not None and located.record is not None and located.is_record_stale:
+        from ctl.verbs.ends import put_down_end
+
+        put_down_end(located.record, located.state, host, older)
 
 
 def earlier_runs(located: Located, service: Service, host: Host) -> tuple[tuple[Record, ...], list[Fault]]:

@@ -120,6 +120,10 @@ def _end_located(
         target=service.name, ok=True, changed=False, before=before, after=before, reason="already_stopped",
         pid=mains[0].pid if mains else None, claims=located.claims,
     )  # fmt: skip
+    if service.fault is not None:
+        from ctl.verbs.undefined import told_of
+
+        result.errors += told_of(service)
     supervision = _supervision(located, service)
     with _members(located, service, host) as members:
         try:
@@ -330,16 +334,17 @@ def _report_survivors(ending: Ending, result: Result) -> None:
 
 def _clean_up(service: Service, host: Host, located: Located, members: Members | None, result: Result) -> None:
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
-    from ctl.verbs.ends import end_by_ctl, end_found
+    from ctl.verbs.ends import end_by_ctl, put_down_end
 
-    record, target = located.record, result.target
+    target = result.target
     gone = [(main.identity, end_by_ctl(main, host)) for main in located.mains if main.is_gone]
-    # A stale record first: it would protect a pid file that already names the main process.
-    if record is not None and any(claim.source == "record" and claim.verdict == "stale" for claim in located.claims):
-        gone.insert(0, (record.identity, end_found(record)))
     try:
         older = _left_of_runs(service, host, located, members, result) if gone or located.runs else ()
-        removed = [host.records.remove(target, identity, end, older) for identity, end in gone]
+        removed = []
+        # A stale record first: it would protect a pid file that already names the main process.
+        if located.state is not None and located.record is not None and located.is_record_stale:
+            removed.append(put_down_end(located.record, located.state, host, older))
+        removed += [host.records.remove(target, identity, end, older) for identity, end in gone]
         if located.state is not None and located.state.older and not any(removed):
             removed.append(host.records.keep_older(target, older))
         removed += [
@@ -349,7 +354,8 @@ def _clean_up(service: Service, host: Host, located: Located, members: Members |
         ]
         if not any(not main.is_gone for main in located.mains):
             removed.append(host.records.remove_pause(target))
-        removed += [host.remove_own_pid_file(service, identity.pid) for identity, _ in gone]
+        pids = [identity.pid for identity, _ in gone] + ([located.record.identity.pid] if located.record else [])
+        removed += [host.remove_own_pid_file(service, pid) for pid in dict.fromkeys(pids)]
         result.changed = result.changed or any(removed)
     except CtlError as error:
         result.errors.append(Fault.of(error))
@@ -374,7 +380,7 @@ def state_before(located: Located) -> State:
         return "paused" if all(main.is_stopped for main in located.mains) else "running"
     if located.doubt is not None:
         return "unknown"
-    return "stale" if located.is_stale else "stopped"
+    return located.state_without_main
 
 
 def require_expected(mains: list[Handle], expected: int | None, *, must_run: bool = False) -> None:

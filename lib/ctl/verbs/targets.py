@@ -75,18 +75,27 @@ def every_target(host: Host) -> tuple[list[Target], dict[str, CtlError]]:
     return [*map(Target, host.config.service_names()), *found], unusable | missed
 
 
-def at_work(host: Host) -> AtWork:
+def at_work(host: Host, *, undefined_too: bool = False) -> AtWork:
     """Every service of this host but those that are stopped for certain: in doubt, the verb itself has to tell.
 
-    Raises CtlError where the service directory cannot be read.
+    `undefined_too`: those, too, that have no usable definition, but a state file. Raises CtlError where the service
+    directory cannot be read.
     """
     targets, faulty = every_target(host)
+    undefined: list[Target] = []
+    if undefined_too:
+        from ctl.verbs.undefined import undefined_targets
+
+        undefined = undefined_targets(host, targets)
+        targets += undefined
     unusable = [failed(name, error) for name, error in faulty.items()]
     host.prepare_to_look_at(len(targets))
     services: dict[str, Service] = {}
     pids: dict[str, int | None] = {}
     protected: list[str] = []
-    for target, look in ((target, _look_at(host, target)) for target in targets):
+    for target, look in ((target, _look_at(host, target, undefined_too=undefined_too)) for target in targets):
+        if isinstance(look, CtlError) and target in undefined:
+            continue  # it is nothing but a stray file
         if isinstance(look, CtlError):
             unusable.append(failed(str(target), look))
         elif look is not None and look.service.stop.protected:
@@ -97,10 +106,10 @@ def at_work(host: Host) -> AtWork:
     return AtWork(services=services, pids=pids, protected=tuple(protected), unusable=unusable)
 
 
-def _look_at(host: Host, target: Target) -> _Look | CtlError | None:
+def _look_at(host: Host, target: Target, *, undefined_too: bool = False) -> _Look | CtlError | None:
     """The service with its main process; None where it is stopped, an error where its definition says nothing."""
     try:
-        service = host.service(target)
+        service = _usable(host, target) if undefined_too else host.service(target)
     except Exception as error:  # noqa: BLE001 - what one definition does to ctl must not keep the others from being stopped
         return as_ctl_error(error)
     try:
@@ -108,11 +117,18 @@ def _look_at(host: Host, target: Target) -> _Look | CtlError | None:
     except CtlError:
         return _Look(service, None)
     try:
-        if located.mains or located.doubt is not None or located.is_stale:
+        if located.mains or located.doubt is not None or located.is_stale or located.runs:
             return _Look(service, located.mains[0].pid if located.mains else None)
-        return None
+        # What its rules would have found without a record, cannot be told.
+        return service.fault if service.fault is not None and service.fault.reason == "bad_config" else None
     finally:
         located.close()
+
+
+def _usable(host: Host, target: Target) -> Service:
+    from ctl.verbs.undefined import service_or_copy
+
+    return service_or_copy(target, host)
 
 
 def _instance(host: Host, name: str, *, is_recorded: bool) -> Target | None:

@@ -149,7 +149,7 @@ services:
       description: Whether anything was changed. V(false) in check mode, where RV(services.plan) says what would be.
       type: bool
     before:
-      description: Its state before - V(stopped), V(running), V(paused), V(stale) or V(unknown).
+      description: Its state before - V(stopped), V(running), V(paused), V(ended), V(crashed), V(stale) or V(unknown).
       type: str
     after:
       description: Its state after.

@@ -82,8 +82,8 @@ services:
       type: str
     state:
       description:
-        - V(stopped), V(starting), V(running), V(ready), V(paused), V(stopping), V(unknown), or V(stale) where only its
-          pid file or record remains.
+        - V(stopped), V(starting), V(running), V(ready), V(paused), V(stopping), V(unknown), V(ended) or V(crashed)
+          where it is gone though nobody asked for that, or V(stale) where only its pid file remains.
       type: str
     description:
       description: What its definition says of it.

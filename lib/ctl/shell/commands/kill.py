@@ -27,6 +27,8 @@ def kill(
     KILL to every process of the service, without hooks or drain. It returns when all are gone. One that does not run
     is left alone.
 
+    Where its definition is broken or gone, its state file tells how to end it: hooks and drain are skipped then.
+
     Exit codes:
         0: killed, or it did not run
         1, 2, 4
@@ -46,4 +48,6 @@ def kill(
     expected = expected_pids(expect_pid, named)
     options = stopping.StopOptions(pid=pid, expect_pid=expected, lock_timeout=lock_timeout, dry_run=dry_run)
     ask = not (yes or dry_run)
-    return session.act_on_named_or_all(named, lambda service, host: stopping.kill(service, host, options), ask=ask)
+    return session.act_on_named_or_all(
+        named, lambda service, host: stopping.kill(service, host, options), ask=ask, undefined_too=True
+    )

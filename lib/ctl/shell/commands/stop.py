@@ -29,6 +29,8 @@ def stop(
     The before hooks run, it is drained, the schedule is carried out, what outlives the main process is ended, and the
     after hooks run.
 
+    Where its definition is broken or gone, its state file tells how to end it: hooks and drain are skipped then.
+
     Each step also reaches the children, so that a database behind a wrapper is told to end before it is killed: at once
     where the main process ignores the signal, else after half of the step's wait, if the main process is still alive
     then. With kill_mode "tree" all are sent each step at once; with "process" only the main process is sent any.
@@ -66,4 +68,6 @@ def stop(
         dry_run=dry_run,
     )
     ask = not (yes or dry_run)
-    return session.act_on_named_or_all(named, lambda service, host: stopping.stop(service, host, options), ask=ask)
+    return session.act_on_named_or_all(
+        named, lambda service, host: stopping.stop(service, host, options), ask=ask, undefined_too=True
+    )
