@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ctl.model.match import Rules
-from ctl.system.procfs import DELETED, ProcessLook
+from ctl.system.procfs import DELETED, Gone, ProcessLook
 
 _CHUNK: Final = 1 << 16  # bytes; of who has more to say it cannot be told what is not in there
 _LINKS_OF_ONE_THREAD: Final = 3  # of /proc/PID/task: . and .. and its own, proc_task_getattr() in fs/proc/base.c
@@ -48,7 +48,7 @@ def _is_excluded(name: str, proc: int, questions: tuple[_Excludes, ...]) -> bool
         try:
             if excludes(name, proc):
                 return True
-        except (ProcessLookupError, FileNotFoundError):
+        except (ProcessLookupError, FileNotFoundError, Gone):
             return not _has_other_threads(name, proc)
         except OSError:  # what another user's process executes is a secret, its arguments are none
             continue
