@@ -163,13 +163,27 @@ everything() {
   start web db vault
 }
 
-@test "a bare stop takes all but the protected ones, also where one definition is broken" {
+@test "a bare stop by a script, of which a variable is empty, stops nothing and lists what it would have stopped" {
+  everything
+  run --separate-stderr ctl stop
+  assert_failure 2
+  assert_output ''
+  assert_equal "${stderr_lines[0]}" "ctl: names no services: nothing was done; this would stop 2; to fix: name them, or give ctl stop --all"
+  assert_equal "${stderr_lines[1]}" "  db   pid $(pid_of db)"
+  assert_equal "${stderr_lines[2]}" "  web  pid $(pid_of web)"
+  running web db vault
+  run ctl stop --yes
+  assert_success
+  running vault
+}
+
+@test "a stop of all takes all but the protected ones, also where one definition is broken" {
   everything
   define_raw broken <<<'[strat]'
   run --separate-stderr ctl stop --dry-run
   assert_failure 6
   running web db vault
-  run --separate-stderr ctl stop
+  run --separate-stderr ctl stop --all
   assert_failure 6
   assert_line --index 0 --regexp "^db: stopped, "
   assert_line --index 1 --regexp "^web: stopped, "
@@ -183,7 +197,7 @@ everything() {
   assert_success
   assert_output --partial "vault: stopped"
   running
-  run ctl stop
+  run ctl stop --all
   assert_success
   assert_output "ctl: nothing to stop: no service is running"
 }

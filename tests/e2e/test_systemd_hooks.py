@@ -235,6 +235,25 @@ def test_a_unit_that_stops_services_at_shutdown_means_them_wherever_they_run(
     assert host.run(CTL, "status", "at-shutdown").returncode == 3
 
 
+def test_a_bare_stop_of_a_unit_means_all(host: SystemdHost, programs: Programs) -> None:
+    """By hand nobody can be asked there, so it does nothing; systemd has said what is meant by having the unit."""
+    host.write("/etc/ctl-all/ctl.toml", 'run_dir = "/run/ctl-all"\nlog_dir = "/run/ctl-all/log"\n')
+    definition = {"start": {"command": programs("polite")}, "ready": {"settle": 0.05}}
+    host.write("/etc/ctl-all/services/one.toml", toml.dump(definition))
+    service = unit(
+        host, "bare", Type="oneshot", RemainAfterExit="yes", ExecStart="/bin/true", ExecStop=f"{CTL} stop",
+        Environment="CTL_CONF=/etc/ctl-all",
+    )  # fmt: skip
+    host.systemctl("start", service)
+    conf = ("--conf", "/etc/ctl-all")
+    assert host.run(CTL, "start", "one", *conf).returncode == 0
+    assert host.run(CTL, "stop", *conf).returncode == 2
+    assert host.run(CTL, "status", "one", *conf).returncode == 0
+    host.systemctl("stop", service)
+    assert state(host, service) == INACTIVE
+    assert host.run(CTL, "status", "one", *conf).returncode == 3
+
+
 def test_reload_by_ctl(host: SystemdHost, programs: Programs) -> None:
     define(host, "reloading", reload={"signal": "HUP"}, stop={"schedule": "KILL/5"})
     service = unit(

@@ -147,6 +147,9 @@ def test_whoever_sits_at_a_terminal_is_asked_first(sandbox: Sandbox) -> None:
     assert "interrupted" in screen
     unseen = sandbox.tmp / "unseen"
     with Terminal(sandbox.reaper, ["sh", "-c", f"{CTL} stop 2>{unseen}"], sandbox.environment()) as terminal:
+        assert terminal.wait() == 2
+    assert "names no services: nothing was done; this would stop 2" in unseen.read_text(encoding="utf-8")
+    with Terminal(sandbox.reaper, ["sh", "-c", f"{CTL} stop --all 2>{unseen}"], sandbox.environment()) as terminal:
         assert terminal.wait() == 1
     assert "cannot, as stderr is no terminal: nothing was done; to fix: --yes goes on" in unseen.read_text(
         encoding="utf-8"
@@ -172,9 +175,13 @@ def test_whoever_sits_at_a_terminal_is_asked_first(sandbox: Sandbox) -> None:
 
 
 def test_where_nobody_can_be_asked_nobody_is(sandbox: Sandbox) -> None:
-    """From a script, cron or a unit: stdin is no terminal, and what comes from it is no answer."""
+    """From a script or cron: stdin is no terminal, and what comes from it is no answer. All must be said by name."""
     sandbox.service("web", "polite")
     pids = start(sandbox, "web")
-    stopped = sandbox.ctl("stop", stdin="n\n").expect(0)
+    for bare in (["stop"], ["stop", "--json"], ["stop", "--quiet"]):
+        refused = sandbox.ctl(*bare, stdin="y\n").expect(2)
+        assert f"web  pid {pids['web']}" in refused.stderr
+    assert proc.alive(pids["web"])
+    stopped = sandbox.ctl("stop", "--all", stdin="n\n").expect(0)
     assert stopped.stdout.startswith(f"web: stopped, pid {pids['web']}, ")
     assert stopped.stderr == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 # Verbs that do something to services: the journal tells of these, and of no others.
-ACTING: Final = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume")
+ACTING: Final = ("start", "run", "stop", "kill", "restart", "reload", "pause", "resume", "forget")
 # Each is a function of that name in ctl.shell.commands.
 VERBS: Final = (*ACTING, "status", "wait", "explain", "logs", "events", "check", "doctor", "completion")
 

@@ -15,6 +15,8 @@ Reason = Literal[
     "already_paused",
     "resumed",
     "reloaded",
+    "forgotten",
+    "already_forgotten",
     "planned",
     "skipped",
     "not_running",

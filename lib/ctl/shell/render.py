@@ -19,6 +19,8 @@ _WORDS = {
     "paused": "paused",
     "already_paused": "already paused",
     "resumed": "resumed",
+    "forgotten": "forgotten",
+    "already_forgotten": "nothing is known of it",
     "escalated": "stopped, but only KILL ended it",
 }
 

@@ -75,11 +75,13 @@ class Session(msgspec.Struct, kw_only=True):
         ask: bool,
         spread: Spread | None = None,
         undefined_too: bool = False,
+        is_bare: bool = False,
     ) -> int:
         """`act`, where naming a template that has no instance, or nobody, is nothing to do.
 
         With no targets: to every service that is at work and not protected. On a terminal that is asked about first.
-        `undefined_too`: also to what has no usable definition, as its state file says.
+        `undefined_too`: also to what has no usable definition, as its state file says. `is_bare`: nothing on the
+        command line says that all are meant, so it is done only where a person confirms it, or for a unit of systemd.
         """
         host = self.host()
         if targets:
@@ -88,6 +90,8 @@ class Session(msgspec.Struct, kw_only=True):
         from ctl.verbs.targets import at_work
 
         found = at_work(host, undefined_too=undefined_too)
+        if is_bare and host.unit is None and not (is_terminal(0) and is_terminal(2)):
+            return self.fail(self._unnamed(found))
         for name in found.protected:
             self.note(name, "is protected: left alone", None, f"ctl {self.verb} {name}")
         if not (found.services or found.unusable):
@@ -125,6 +129,11 @@ class Session(msgspec.Struct, kw_only=True):
             self.tell(None, f"{len(failures)} of {len(results)} failed: {', '.join(failures)}")
         return exit_code([result.exit_code for result in results])
 
+    def _unnamed(self, found: AtWork) -> CtlError:
+        """What to say to a script that has named nothing, as where a variable of it is empty."""
+        what = f"names no services: nothing was done; this would {self.verb} {len(found.services) or 'none'}"
+        return CtlError("usage", what, fix=f"name them, or give ctl {self.verb} --all", details=_listed(found))
+
     def _confirmed(self, found: AtWork, host: Host) -> bool:
         """Whether whoever sits at the terminal says yes; where nobody does, nobody is asked.
 
@@ -135,10 +144,8 @@ class Session(msgspec.Struct, kw_only=True):
         if not is_terminal(2):
             what = "would ask first, and cannot, as stderr is no terminal: nothing was done"
             raise CtlError("failed", what, fix="--yes goes on without asking")
-        width = max(map(len, found.services))
-        for name in found.services:
-            pid = found.pids[name]
-            write_err(f"  {name:<{width}}  {'no main process' if pid is None else f'pid {pid}'}")
+        for line in _listed(found):
+            write_err(f"  {line}")
         count = len(found.services)
         these = "this service" if count == 1 else f"these {count} services"
         write_err(f"{self.verb.capitalize()} {these}? [y/N] ", end="")
@@ -271,6 +278,14 @@ class Session(msgspec.Struct, kw_only=True):
         """What whoever wants to hear no more than errors does not hear."""
         if not self.quiet:
             self.tell(target, what, where, fix, failed=False)
+
+
+def _listed(found: AtWork) -> tuple[str, ...]:
+    """A line for each service that is at work."""
+    width = max(map(len, found.services), default=0)
+    return tuple(
+        f"{name:<{width}}  {'no main process' if pid is None else f'pid {pid}'}" for name, pid in found.pids.items()
+    )
 
 
 def _side_by_side(services: Sequence[Service], operation: many.Operation, host: Host) -> list[Result]:

@@ -1,4 +1,7 @@
-"""One operation at a time on a target: flock(2) on RUN_DIR/TARGET.lock, released by the kernel when its holder dies."""
+"""One operation at a time on a target: flock(2) on RUN_DIR/TARGET.lock, released by the kernel when its holder dies.
+
+The file may be removed by who holds the lock (ctl forget), so it is compared with the path's after it was locked.
+"""
 
 from __future__ import annotations
 
@@ -36,17 +39,11 @@ def locked(
     `on_wait` is told once who is in the way, and `fix` says what to do about it.
     Raises CtlError (busy, permission_denied) or Interrupted.
     """
-    fd = _open(path)
+    fd = _taken(path, timeout, patience, on_wait, fix)
     if fd is None:
         yield False
         return
     try:
-        if not _take_now(fd):
-            if timeout > 0:
-                on_wait(_holder_of(fd, path))
-            if not _take_within(fd, now() + timeout, patience):
-                what = f"{_holder_of(fd, path)} holds it; waited {timeout:g} s"
-                raise CtlError("busy", what, where=str(path), fix=fix)
         _sign(fd, purpose)
         try:
             yield True
@@ -54,6 +51,35 @@ def locked(
             _sign(fd, "")
     finally:
         os.close(fd)
+
+
+def _taken(path: Path, timeout: float, patience: Patience, on_wait: Callable[[str], None], fix: str) -> int | None:
+    """The lock file that has this name, locked. One that a ctl forget has removed meanwhile keeps nobody away."""
+    deadline = now() + timeout
+    while (fd := _open(path)) is not None:
+        try:
+            if not _take_now(fd):
+                if timeout > 0:
+                    on_wait(_holder_of(fd, path))
+                if not _take_within(fd, deadline, patience):
+                    what = f"{_holder_of(fd, path)} holds it; waited {timeout:g} s"
+                    raise CtlError("busy", what, where=str(path), fix=fix)
+            if _has_name(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    return None
+
+
+def _has_name(fd: int, path: Path) -> bool:
+    """Whether the open file is (still) the one of this name."""
+    try:
+        named = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(fd))
 
 
 def purpose_held(path: Path) -> str | None:

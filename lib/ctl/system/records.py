@@ -226,16 +226,26 @@ class Records:
         except OSError as error:
             raise self._not_written(error, target) from None
 
-    def forget(self, target: str) -> bool:
-        """Remove state and pid file, whatever they say. Returns whether there was one. Raises CtlError."""
+    def files_of(self, target: str, *, with_locks: bool = True) -> list[Path]:
+        """The files that there are of it: state, pid and pause, and the locks last."""
+        files = (self.record_file(target), self.pid_file(target), self.pause_file(target))
+        locks = (self.lock_file(target), self._guard_file(target)) if with_locks else ()
+        return [path for path in (*files, *locks) if os.path.lexists(path)]
+
+    def forget(self, target: str) -> None:
+        """Remove them all, whatever they say, for a caller who holds the target's lock. Raises CtlError.
+
+        The locks are last: whoever waits for one of them takes a fresh file then, and so finds nothing half done.
+        """
         try:
             with self._guarded(target):
-                paths = [path for path in (self.record_file(target), self.pid_file(target)) if os.path.lexists(path)]
-                for path in paths:
+                for path in self.files_of(target):
                     path.unlink(missing_ok=True)
-                return bool(paths)
         except OSError as error:
             raise failure(error, "cannot forget it", where=str(error.filename), target=target) from None
+
+    def _guard_file(self, target: str) -> Path:
+        return self.run_dir / f".{target}.lock"
 
     def _remove(self, target: str, without: Callable[[State], State | None], pid: int) -> bool:
         """`without` says what is left of a state without its run, None where the run is not the one that is meant."""
@@ -266,7 +276,7 @@ class Records:
 
     def _guarded(self, target: str) -> AbstractContextManager[bool]:
         """Kill waits for no target's lock, so compare-and-remove needs one of its own against start's write."""
-        return locked(self.run_dir / f".{target}.lock", "records", _BRIEF, self._patience)
+        return locked(self._guard_file(target), "records", _BRIEF, self._patience)
 
 
 def _or_none(read: Callable[[], T | None]) -> T | None:

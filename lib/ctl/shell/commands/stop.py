@@ -35,13 +35,15 @@ def stop(
     where the main process ignores the signal, else after half of the step's wait, if the main process is still alive
     then. With kill_mode "tree" all are sent each step at once; with "process" only the main process is sent any.
 
-    Without a target: every service that runs, but the protected ones. On a terminal it asks first; where the question
-    could not be seen, it does nothing without --yes.
+    Without a target, or with --all: every service that runs, but the protected ones. On a terminal it asks first.
+    Elsewhere, as in a script, a stop without a target does nothing unless --all or --yes is given: it exits with 2, and
+    lists what it would have stopped. As ExecStop= of a systemd unit it goes ahead.
 
     Exit codes:
         0: stopped, or it did not run
         1: stopped, but a hook failed; or several failed for different reasons; or nobody said yes
-        2, 4
+        2: usage; also without a target, where nobody can be asked
+        4
         5: unknown target; then nothing is done to the others either
         6, 130, 143
         150: still alive after the whole schedule
@@ -69,5 +71,9 @@ def stop(
     )
     ask = not (yes or dry_run)
     return session.act_on_named_or_all(
-        named, lambda service, host: stopping.stop(service, host, options), ask=ask, undefined_too=True
+        named,
+        lambda service, host: stopping.stop(service, host, options),
+        ask=ask,
+        undefined_too=True,
+        is_bare=not (named or every or yes or dry_run),
     )
