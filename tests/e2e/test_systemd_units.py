@@ -94,7 +94,7 @@ def test_its_whole_life(host: SystemdHost, services: Services) -> None:
     host.systemctl("stop", unit)
     assert services.state(unit) == INACTIVE
     assert host.processes(unit) == []
-    assert not host.path(f"{RUN}/life.json").exists()
+    assert json.loads(host.path(f"{RUN}/life.json").read_text(encoding="utf-8"))["run"] is None
     assert f"life: stopped, pid {second}" in host.journal(unit)
     assert services.ctl("status", "life").returncode == 3
 
