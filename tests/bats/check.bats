@@ -28,7 +28,7 @@ plain() {
 @test "a file is checked in the place of the definition that it is to replace" {
   plain web
   define_raw api <<<'stop.pid_file = "/run/api.pid"'
-  echo 'stop.pid_file = "/run/web.pid"' >"$SANDBOX/proposed"
+  printf '%s\n' 'stop.pid_file = "/run/web.pid"' 'match.executable = "/usr/sbin/web"' >"$SANDBOX/proposed"
   run ctl check web --file "$SANDBOX/proposed"
   assert_success
   assert_output '1 definition, no errors'
@@ -36,7 +36,7 @@ plain() {
   assert_failure 6
   assert_output --partial "new@: stop.pid_file: /run/web.pid would be that of every instance ($SANDBOX/proposed); to fix: put {instance} into it"
 
-  echo 'stop.pid_file = "/run/api.pid"' >"$SANDBOX/proposed"
+  printf '%s\n' 'stop.pid_file = "/run/api.pid"' 'match.executable = "/usr/sbin/web"' >"$SANDBOX/proposed"
   run ctl check web --file "$SANDBOX/proposed"
   assert_failure 6
   assert_output "ctl: web: stop.pid_file: /run/api.pid is also that of api; each service needs its own ($SANDBOX/proposed)"
@@ -123,8 +123,8 @@ TOML
 }
 
 @test "what two services, or all instances, must not share" {
-  define_raw a <<<'stop.pid_file = "/run/x.pid"'
-  define_raw b <<<'stop.pid_file = "/run//x.pid"'
+  printf '%s\n' 'stop.pid_file = "/run/x.pid"' 'match.executable = "/usr/sbin/a"' | define_raw a
+  printf '%s\n' 'stop.pid_file = "/run//x.pid"' 'match.executable = "/usr/sbin/b"' | define_raw b
   define_raw w@ <<<'start = { command = ["x"], log = "/var/log/w.log" }'
   define_raw kept1 <<<'start = { command = ["x"], log = "/var/log/both.log", log_keep = 0 }'
   define_raw kept2 <<<'start = { command = ["x"], log = "/var/log/both.log", log_keep = 0 }'

@@ -279,7 +279,8 @@ def test_exec_stop_post_clears_what_a_crash_has_left(host: SystemdHost, programs
     host.run("kill", "-KILL", str(main))
     wait_until(lambda: state(host, service)[0] == "failed", "systemd has noticed")
     assert state(host, service) == ("failed", "signal"), "a crash is a failure, whatever is cleaned up after it"
-    assert host.run(CTL, "status", "crashed").returncode == 1
+    status = host.run(CTL, "status", "crashed")
+    assert (status.returncode, "ended by the signal KILL" in status.stdout) == (1, True), "it is told what became of it"
     assert json.loads(host.path("/run/ctl/crashed.json").read_text(encoding="utf-8"))["run"] is None
 
 

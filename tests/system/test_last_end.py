@@ -112,7 +112,7 @@ def test_what_is_left_over_is_listed_with_its_pids(sandbox: Sandbox, reaper: Rea
 
 
 def test_what_is_left_over_of_a_run_whose_record_is_lost_is_listed(sandbox: Sandbox, reaper: Reaper) -> None:
-    sandbox.service("web", "wrapper", sandbox.tmp / "child", match={"cmdline": "wrapper.sh"})
+    sandbox.service("web", "wrapper", sandbox.tmp / "child", match={"cmdline": f"wrapper.sh {sandbox.tmp}/child"})
     sandbox.ctl("start", "web").expect(0)
     pidfd = sandbox.adopt("web")
     pid = sandbox.pid("web")

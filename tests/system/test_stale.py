@@ -80,7 +80,12 @@ def own_pid_file(sandbox: Sandbox) -> Path:
 
 
 def define_web(sandbox: Sandbox, source: str) -> None:
-    sandbox.service("web", "polite", stop={"pid_file": str(own_pid_file(sandbox))} if source == "stop.pid_file" else {})
+    if source == "stop.pid_file":  # without a rule nothing would disprove it, see test_unproved.py
+        mark = sandbox.reaper.mark
+        match = {"cmdline": f"polite.py 0 {mark}"}
+        sandbox.service("web", "polite", 0, mark, stop={"pid_file": str(own_pid_file(sandbox))}, match=match)
+    else:
+        sandbox.service("web", "polite")
 
 
 def verdicts(result: Json) -> dict[str, tuple[str, int]]:

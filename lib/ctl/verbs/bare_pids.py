@@ -19,11 +19,12 @@ from ctl.system.host import Host
 from ctl.system.pid_files import BarePid
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import started
-from ctl.system.procfs import Gone
+from ctl.system.procfs import Forbidden, Gone
 from ctl.verbs.unproved import line_to_add, runs_as
 
 # A start time is known to a clock tick and a file's time to a kernel tick: 10 ms each at the coarsest.
 CLOCK_ERROR = 0.02  # seconds
+_UNPROVED = "names pid {}, and nothing proves or disproves that this is the service: it has no [match] rule"
 
 
 def bare_claims(
@@ -38,7 +39,8 @@ def bare_claims(
             continue
         if bare is None or (source == "pid file" and record is not None and record.identity.pid == bare.pid):
             continue  # the record's other half says nothing of its own
-        belief = believe(service, host, rules_of_unit(service, host, rules, bare.pid), bare)
+        own_file = where if source == "stop.pid_file" and not service.has_rules else None
+        belief = believe(service, host, rules_of_unit(service, host, rules, bare.pid), bare, own_file)
         claim = Claim(
             source=source, where=where, pid=bare.pid, verdict=belief.verdict, why=belief.why,
             doubt=belief.doubt, fix=belief.fix,
@@ -78,8 +80,12 @@ class Belief(msgspec.Struct, frozen=True):
     fix: str | None = None
 
 
-def believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belief:
-    """Whether a bare pid is this service's: visible as ours, satisfying every rule, and older than the claim."""
+def believe(service: Service, host: Host, rules: Rules, bare: BarePid, own_file: str | None = None) -> Belief:
+    """Whether a bare pid is this service's: visible as ours, satisfying every rule, and older than the claim.
+
+    `own_file` is a pid file that the service may have written though ctl has not started it, and of which no rule
+    tells whether it holds.
+    """
     pid = bare.pid
     if pid in table.lineage():
         return Belief("refused", f"pid {pid} is ctl itself or the shell that called it")
@@ -92,8 +98,35 @@ def believe(service: Service, host: Host, rules: Rules, bare: BarePid) -> Belief
     anothers = verdict == YES and host.others_than(service.name)().whose(handle) is not None
     if verdict == YES and not anothers and (bare.written is None or started(handle) <= bare.written + CLOCK_ERROR):
         return Belief("holds", f"pid {pid} satisfies every rule", handle)
-    handle.close()
+    with handle:
+        if own_file is not None and not anothers and _is_unproved(handle, service, host, bare):
+            return Belief("unknown", _UNPROVED.format(pid), doubt="identity_unknown", fix=_ways_out(pid, own_file))
     return _disbelieve(service, rules, pid, verdict, anothers=anothers)
+
+
+def _is_unproved(handle: Handle, service: Service, host: Host, bare: BarePid) -> bool:
+    """Whether nothing speaks against it: its user, its age, the marker of another target, that it is the kernel's."""
+    pid = handle.pid
+    if pid == 1 or host.others_than(service.name)().whose(handle) is not None:
+        return False
+    if bare.written is not None and started(handle) > bare.written + CLOCK_ERROR:
+        return False
+    try:
+        if set(procfs.read_users(pid)) != {host.service_uid(service)} or not procfs.read_command_line(pid):
+            return False
+        return not procfs.read_variable(pid, "CTL_TARGET")
+    except Gone:
+        return False
+    except Forbidden:
+        return True
+
+
+def _ways_out(pid: int, file: str) -> str:
+    try:
+        program = procfs.read_executable(pid) or "..."
+    except (Gone, Forbidden):
+        program = "..."
+    return f"""if it is the service, write [match] executable = "{program}", or a cmdline; if not: rm '{file}'"""
 
 
 def _disbelieve(service: Service, rules: Rules, pid: int, verdict: Verdict, *, anothers: bool) -> Belief:

@@ -44,7 +44,13 @@ class _Definition(NamedTuple):
 
     def checked(self, shared: list[Fault]) -> Checked:
         faults = [*self.faults, *shared]
-        notes = list(dict.fromkeys(note for service in self.services[:1] for note in notes_on_patterns(service)))
+        notes = list(
+            dict.fromkeys(
+                note
+                for service in self.services[:1]
+                for note in (*notes_on_patterns(service), *notes_on_proof(service))
+            )
+        )
         return Checked(target=self.label, file=str(self.file), ok=not faults, errors=faults, notes=notes)
 
 
@@ -79,6 +85,15 @@ def notes_on_patterns(service: Service) -> Iterator[str]:
                 f"{key}: {pattern.pattern!r} has a repeat within a repeat, which may take for ever: it is matched in a "
                 f"process of its own, and given up after {BUDGET:g} s"
             )
+
+
+def notes_on_proof(service: Service) -> Iterator[str]:
+    """A definition by which ctl can never tell which process is the service."""
+    if service.start is None and not service.has_rules and service.stop.pid_file is not None:
+        yield (
+            "stop.pid_file: nothing proves that the process in it is the service, so it is never stopped: add a "
+            "[match] rule, cmdline or executable"
+        )
 
 
 def _propose(host: Host, name: str, file: Path) -> None:

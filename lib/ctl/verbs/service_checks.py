@@ -18,11 +18,13 @@ from ctl.system.host import Host
 from ctl.system.keeper import is_kept
 from ctl.system.pidfd import Handle
 from ctl.system.trust import user_name
-from ctl.verbs.check import notes_on_patterns
+from ctl.verbs.check import notes_on_patterns, notes_on_proof
 from ctl.verbs.locate import Located
 from ctl.verbs.misfit import misfit
 from ctl.verbs.start import require_loggable, require_startable
 from ctl.verbs.supervision import Supervision
+
+_RULE = '[match] cmdline = "...", which its command line and no other satisfies'
 
 
 def check_definition(faults: list[Fault]) -> Iterator[Finding]:
@@ -46,6 +48,8 @@ def check_service(service: Service, host: Host, *, as_root: bool) -> Iterator[Fi
                     yield Finding(id=name, severity=ERROR, what=error.what, where=error.where, fix=error.fix)
     for note in notes_on_patterns(service):
         yield Finding(id="pattern", severity=NOTE, what=note, where=service.file)
+    for note in notes_on_proof(service):
+        yield Finding(id="unproved", severity=WARNING, what=note, where=service.file, fix=_RULE)
     if service.stop.pid_file is not None:
         yield from check_pid_directory(Path(service.stop.pid_file).parent, service, host, as_root=as_root)
 
