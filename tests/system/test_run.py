@@ -332,6 +332,23 @@ def test_the_next_container_on_the_same_volume_starts(sandbox: Sandbox) -> None:
     assert status["pid"] == 1
 
 
+@pytest.mark.parametrize("match", [{}, {"cmdline": "no such"}], ids=["marker", "rule"])
+def test_the_first_process_is_found_again_when_its_record_is_lost(sandbox: Sandbox, match: dict[str, str]) -> None:
+    requires_root()
+    sandbox.service("web", "polite", match=match)
+    sandbox.service("other", "polite")
+    first = container(sandbox)
+    ended = sandbox.reaper.adopt(first)
+    sandbox.record("web").unlink()
+    assert inside(first, sandbox, "status", "web", "--json").expect(0).one["pid"] == 1
+    inside(first, sandbox, "status", "other").expect(3)
+    again = inside(first, sandbox, "start", "web", "--json").expect(0).one
+    assert (again["reason"], again["pid"]) == ("already_running", 1)
+    sandbox.record("web").unlink()
+    inside(first, sandbox, "stop", "web").expect(-9)  # the kernel ends all that is in there, as soon as pid 1 has
+    wait_gone(ended)
+
+
 def test_ctl_as_pid_1_beside_a_broken_command_just_ends(sandbox: Sandbox) -> None:
     requires_namespaces()
     sandbox.define("web", {"start": {"command": ["/opt/none/web"]}})

@@ -10,7 +10,7 @@ from ctl.model.state import State
 from ctl.system import procfs
 from ctl.system.groups import groups_of
 from ctl.system.host import Host
-from ctl.system.key import RUN_ID, TOKEN
+from ctl.system.key import RUN_ID, TOKEN, Key
 from ctl.system.pidfd import Handle, boot_id, pid_namespace
 from ctl.system.procfs import Forbidden, Gone
 from ctl.system.sessions import Led, Sessions
@@ -46,6 +46,15 @@ def split_left_over(
     ]
     left += [handle for handle in found if handle not in left and sessions.prove(handle.stat, left)]
     return [handle for handle in found if handle not in left], left
+
+
+def proved_run(pid: int, target: str, key: Key) -> str | None:
+    """The id of the run that the process proves by its token to be of, None where it proves none."""
+    try:
+        run_id, token = procfs.read_variable(pid, RUN_ID), procfs.read_variable(pid, TOKEN)
+    except Gone:
+        return None
+    return run_id if run_id and token == key.token(target, run_id) else None
 
 
 def _carries_token(handle: Handle, runs: Sequence[Record], uid: int, host: Host) -> bool:

@@ -32,6 +32,7 @@ class _Doubt(TypedDict):
     fix: str | None
 
 
+_OF_HOST = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h: the pid namespace of the host itself
 _CANNOT_TELL = "cannot tell whether it is running"
 
 
@@ -220,6 +221,10 @@ def _by_table(service: Service, host: Host, rules: Rules, state: State | None, c
             fix="name the right one with --pid",
             details=lines,
         )
+    if not mains and pid_namespace() != _OF_HOST:
+        from ctl.verbs.first_process import first_process
+
+        mains = first_process(service, host)
     if mains:
         return Located(sorted(mains, key=lambda handle: handle.stat.start_ticks), claims, state, "table", None)
     doubt = _doubt(claims, scan, rules, service.file)

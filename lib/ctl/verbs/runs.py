@@ -9,16 +9,14 @@ from ctl.model.match import Rules
 from ctl.model.outcome import Fault
 from ctl.model.record import Record, Runs, ids_of
 from ctl.model.service import Service
-from ctl.system import procfs
 from ctl.system.groups import groups_of
 from ctl.system.host import Host
-from ctl.system.key import RUN_ID, TOKEN, Key
+from ctl.system.key import RUN_ID, TOKEN
 from ctl.system.marks import Marks
 from ctl.system.members import Members
 from ctl.system.pidfd import Handle
 from ctl.system.portrait import describe, rfc3339, seen, started
-from ctl.system.procfs import Gone
-from ctl.verbs.leftovers import led_by, runs_here, split_left_over
+from ctl.verbs.leftovers import led_by, proved_run, runs_here, split_left_over
 from ctl.verbs.locate import Located
 from ctl.verbs.unit import bounds_of_unit
 
@@ -86,7 +84,7 @@ def _told_by(left: Sequence[Handle], service: Service, host: Host) -> list[Recor
         key = None
     found: dict[str, Record] = {}
     for handle in left:
-        run_id = _proved_run(handle.pid, service.name, key) if key is not None else None
+        run_id = proved_run(handle.pid, service.name, key) if key is not None else None
         if run_id is not None and key is not None and run_id not in found:
             found[run_id] = Record(
                 target=service.name, identity=handle.identity, run_id=run_id, key=key.id, since=rfc3339(started(handle))
@@ -124,17 +122,8 @@ def ids_of_runs(located: Located, service: Service, host: Host) -> Runs:
         key = None
     if key is None or known.key not in (None, key.id):
         return known
-    told = [run_id for pid in pids if (run_id := _proved_run(pid, service.name, key)) is not None]
+    told = [run_id for pid in pids if (run_id := proved_run(pid, service.name, key)) is not None]
     return Runs(tuple(dict.fromkeys([*known.ids, *told])), known.bare, key.id)
-
-
-def _proved_run(pid: int, target: str, key: Key) -> str | None:
-    """The id of the run that the process proves by its token to be of, None where it proves none."""
-    try:
-        run_id, token = procfs.read_variable(pid, RUN_ID), procfs.read_variable(pid, TOKEN)
-    except Gone:
-        return None
-    return run_id if run_id and token == key.token(target, run_id) else None
 
 
 def marked(service: Service, host: Host) -> list[int]:
