@@ -179,6 +179,10 @@ services:
       description: Processes that are still there after all.
       type: list
       elements: dict
+    left_over:
+      description: Processes of runs that are over, which were left alone.
+      type: list
+      elements: dict
     errors:
       description:
         - What went wrong, with RV(services.reason), what it was, where that was set, what fixes it, and further lines.

@@ -124,6 +124,20 @@ services:
     paused_until:
       description: When it is resumed by itself.
       type: str
+    left_over:
+      description: Processes of runs that are over, which were left alone.
+      type: list
+      elements: dict
+    wanted:
+      description: What was asked for last (V(up), V(down) or V(paused)), when, and by whom.
+      type: dict
+    last_end:
+      description: How its main process ended last, when, after how long, and by whom, as far as that is known.
+      type: dict
+    last_words:
+      description: The last lines of its log, of one that has ended though nobody asked for that.
+      type: list
+      elements: str
     claim:
       description: What each record and pid file says, and whether it holds.
       type: list
