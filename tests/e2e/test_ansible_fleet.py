@@ -156,7 +156,7 @@ def test_what_ansible_starts_outlives_its_session(installed: Installed) -> None:
     fleet.ansible("ansible", "all", "-m", "ctl.services.service", "-a", "name=web state=started").expect(0)
     began = installed.pids()
     cgroups = {name: fleet.hosts[name].path(f"/proc/{began[name, 'web']}/cgroup").read_text() for name in NAMES}
-    assert all("/session-" in cgroup for cgroup in cgroups.values())
+    assert all("/system.slice/ctl-web-" in cgroup for cgroup in cgroups.values()), "each has a scope of its own"
     fleet.hang_up()
     for name in NAMES:
         wait_until(partial(no_session, fleet, name), "logind has seen the session end")
