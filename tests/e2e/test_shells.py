@@ -20,7 +20,7 @@ def share(sandbox: Sandbox) -> Path:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     for source, target in wheel["shared-data"].items():
         file = sandbox.root / target
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / source, file)
     return sandbox.root / "share"
 
