@@ -266,7 +266,7 @@ def assert_refused(sandbox: Sandbox, place: Path, *args: object) -> str:
 
 
 @pytest.mark.parametrize("spoil", [by_everyone, by_a_group, by_its_owner], ids=lambda spoil: spoil.__name__)
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+@pytest.mark.parametrize("place", list(PLACES.values())[1:], ids=list(PLACES)[1:])
 def test_what_others_may_write_to_is_refused_until_it_is_fixed(sandbox: Sandbox, place: str, spoil: Spoil) -> None:
     path = (sandbox.root / place).resolve()
     untouched_service(sandbox, "web")
@@ -281,6 +281,21 @@ def test_what_others_may_write_to_is_refused_until_it_is_fixed(sandbox: Sandbox,
     found = path.stat()
     assert (found.st_uid, found.st_mode & 0o022) == (0, 0)
     assert sandbox.ctl("kill", "web", "--json").expect(0).one["pid"] == pid
+
+
+@pytest.mark.parametrize("spoil", [by_everyone, by_a_group, by_its_owner], ids=lambda spoil: spoil.__name__)
+def test_a_definition_that_others_may_write_to_is_not_read_and_keeps_nobody_from_a_kill(
+    sandbox: Sandbox, spoil: Spoil
+) -> None:
+    """It is ended as the state file says, which is root's."""
+    untouched_service(sandbox, "web")
+    pid = sandbox.pid("web")
+    definition = (sandbox.root / PLACES["definition"]).resolve()
+    spoil(definition)
+    result = sandbox.ctl("kill", "web").expect(0)
+    assert str(definition) in result.stderr
+    assert not proc.alive(pid)
+    sandbox.ctl("start", "web").expect(6)
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())

@@ -28,7 +28,6 @@ def forget(session: Session, targets: Targets, dry_run: DryRun = False, lock_tim
 
     Examples:
         ctl forget worker@7
-        ctl forget worker@             # every instance that is known
         ctl forget --dry-run gateway   # which files would be removed
     """
     options = forgetting.ForgetOptions(lock_timeout=lock_timeout, dry_run=dry_run)
