@@ -257,7 +257,7 @@ TOML
   local table said fix
   while IFS='|' read -r table said fix; do
     printf '%b\n' "$table" | surrounded web
-    run --separate-stderr ctl stop web
+    run --separate-stderr ctl restart web
     assert_failure 6
     assert_output ""
     assert_regex "$stderr" "^ctl: web: $said \($CONF/services/web.toml\)${fix:+; to fix: $fix}$"

@@ -30,6 +30,8 @@ def _run(sandbox: Sandbox, chapter: Chapter) -> list[str]:
         words = shlex.split(command.partition(">")[0])[1:]
         if chapter.verb != "start":
             sandbox.ctl("start", *SERVICES).expect(0)
+        if chapter.verb == "forget":
+            sandbox.ctl("stop", *SERVICES).expect(0)
         if before := {"resume": "pause", "wait": "stop" if "stopped" in words else None}.get(chapter.verb):
             sandbox.ctl(before, "gateway", "engine").expect(0)
         done = sandbox.ctl(*words)
