@@ -163,7 +163,7 @@ def test_at_the_gate_of_a_start(sandbox: Sandbox, moment: str) -> None:
     call = renaming if moment == "recorded" else found[opening]
     inject = f"--inject={call.name}:signal=STOP:when={call.nth}"
     start = sandbox.ctl_popen("start", "web", "--json", prefix=["strace", "-o", "/dev/null", inject])
-    wait_file(sandbox.record("web"))
+    wait_until(lambda: sandbox.has_run("web"), "it is recorded")
     (ctl,) = proc.children(start.pid)
     wait_until(lambda: proc.state(ctl) in {"T", "t"}, "it is stopped")
     pid = sandbox.pid("web")

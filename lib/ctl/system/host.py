@@ -197,10 +197,14 @@ class Host:
         wanted = None if known is None else known.wanted_since(boot_id())
         if wanted is not None and wanted.state == state:
             return
+        self.records.prepare()
+        self.records.want(target, self.wanted(state))
+
+    def wanted(self, state: Want) -> Wanted:
+        """That this is asked for now, by whoever called this ctl."""
         from ctl.system.portrait import rfc3339_now
 
-        self.records.prepare()
-        self.records.want(target, Wanted(state=state, since=rfc3339_now(), by=self.caller(), boot_id=boot_id()))
+        return Wanted(state=state, since=rfc3339_now(), by=self.caller(), boot_id=boot_id())
 
     def note_result(self, result: Result) -> None:
         """Write what became of one target to the journal, in the same way, and tell systemd where it listens."""

@@ -191,19 +191,26 @@ class Records:
         return failure(error, "cannot write the record of the service", where=where, target=target)
 
     def remove(
-        self, target: str, identity: Identity, end: End | None = None, older: Sequence[Record] | None = None
+        self,
+        target: str,
+        identity: Identity,
+        end: End | None = None,
+        older: Sequence[Record] | None = None,
+        wanted: Wanted | None = None,
     ) -> bool:
         """The run of this main process is over: remove it and the pid file, if they (still) name that.
 
-        `end` is how it ended, and `older` are the runs of which something is left. Returns whether something was
-        changed. Raises CtlError where that fails.
+        `end` is how it ended, `older` are the runs of which something is left, and `wanted` is what was asked for, if
+        that could not be written before. Returns whether something was changed. Raises CtlError where that fails.
         """
 
         def without(state: State) -> State | None:
             if state.run is None or not same_process(state.run.identity, identity):
                 return None
             kept = state.older if older is None else tuple(older)
-            return msgspec.structs.replace(state, run=None, older=kept, last_end=end or state.last_end)
+            return msgspec.structs.replace(
+                state, run=None, older=kept, last_end=end or state.last_end, wanted=wanted or state.wanted
+            )
 
         return self._remove(target, without, identity.pid)
 

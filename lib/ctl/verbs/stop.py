@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from ctl.model.program import Program
 from ctl.model.record import Record
 from ctl.model.schedule import Schedule, parse_schedule, with_grace
 from ctl.model.service import Service
-from ctl.model.state import MOST_OLDER
+from ctl.model.state import MOST_OLDER, Wanted
 from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
@@ -143,8 +143,8 @@ def _end_located(
                     plan = with_surroundings(service, plan)
                 result.plan = with_cleaning(service, host, located, plan)
             else:
-                _want_down(service, host, located, options)
-                _act(service, host, located, members, leftovers, schedule, mode, done, result)
+                unwritten = _want_down(service, host, located, options)
+                _act(service, host, located, members, leftovers, schedule, mode, done, result, unwritten)
             if members is not None and result.ok:
                 from ctl.verbs.runs import faults_of
 
@@ -157,17 +157,21 @@ def _end_located(
     return result
 
 
-def _want_down(service: Service, host: Host, located: Located, options: StopOptions) -> None:
+def _want_down(service: Service, host: Host, located: Located, options: StopOptions) -> Wanted | None:
     """Written down before anything is sent: a ctl that keeps it up must not bring back what is being stopped.
 
-    Where systemd calls ctl because the main process has ended by itself, nobody has asked for that.
+    Returns what could not be written: there may be room for it once the run is removed. Where systemd calls ctl because
+    the main process has ended by itself, nobody has asked for that.
     """
     unit = host.unit
     is_known = bool(located.mains) or located.state is not None
     if options.to_restart or not is_known or (unit is not None and unit.has_ended):
-        return
-    with suppress(CtlError):  # it is stopped all the same; that its run cannot be removed after that will be told
+        return None
+    try:  # it is stopped all the same; that its run cannot be removed after that will be told
         host.want(service.name, "down", located.state)
+    except CtlError:
+        return host.wanted("down")
+    return None
 
 
 def _act(
@@ -180,6 +184,7 @@ def _act(
     mode: KillMode,
     done: Literal["stopped", "killed"],
     result: Result,
+    unwritten: Wanted | None,
 ) -> None:
     """The hooks and the drain, the schedule on all there is, and what is left to be removed. Raises CtlError."""
     mains = located.mains
@@ -195,7 +200,7 @@ def _act(
     if not result.survivors and result.reason != "unknown":
         if members is not None and mode == "process":
             members.refresh()
-        _clean_up(service, host, located, members, result)
+        _clean_up(service, host, located, members, result, unwritten)
     count_as_success(result, host)
     if gently and result.ok:
         _after(service, host, located, result)
@@ -332,7 +337,14 @@ def _report_survivors(ending: Ending, result: Result) -> None:
     result.fail(CtlError("timeout", what, fix=fix))
 
 
-def _clean_up(service: Service, host: Host, located: Located, members: Members | None, result: Result) -> None:
+def _clean_up(
+    service: Service,
+    host: Host,
+    located: Located,
+    members: Members | None,
+    result: Result,
+    unwritten: Wanted | None,
+) -> None:
     """Remove what names processes that are gone. That this fails must not hide that they are gone."""
     from ctl.verbs.ends import end_by_ctl, put_down_end
 
@@ -344,7 +356,7 @@ def _clean_up(service: Service, host: Host, located: Located, members: Members |
         # A stale record first: it would protect a pid file that already names the main process.
         if located.state is not None and located.record is not None and located.is_record_stale:
             removed.append(put_down_end(located.record, located.state, host, older))
-        removed += [host.records.remove(target, identity, end, older) for identity, end in gone]
+        removed += [host.records.remove(target, identity, end, older, unwritten) for identity, end in gone]
         if located.state is not None and located.state.older and not any(removed):
             removed.append(host.records.keep_older(target, older))
         removed += [
