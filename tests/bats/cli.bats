@@ -113,6 +113,7 @@ TERM/99999999 week
 0/TERM sends|signal
 TABLE
   refuses 2 '--schedule' stop web --schedule ''
+  refuses 2 "^ctl: Invalid value for '--schedule': 'TERMM' is neither a signal" stop web --schedule TERMM
   refuses 2 '--schedule' stop web --schedule $'TERM/5\nKILL/5'
   refuses 2 '\(see ctl stop --help\); to fix: write TERM instead$' stop web --schedule TREM/5
   refuses 2 '\(see ctl stop --help\); to fix: say how long to wait after it, for example TERM/5$' stop web --schedule TERM

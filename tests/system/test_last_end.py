@@ -79,7 +79,7 @@ def test_one_that_ctl_takes_down_since_it_is_not_ready_has_not_crashed(sandbox: 
     sandbox.ctl("start", "web").expect(151)
     found = status(sandbox, 3)
     assert (found["state"], found["last_end"]["by"], found["last_end"]["caller"]["verb"]) == ("stopped", "ctl", "start")
-    sandbox.ctl("status").expect(1)  # it is wanted up, and is not
+    assert sandbox.ctl("status").expect(1).stdout == "web  stopped   wanted up\n", "nothing else tells why it is 1"
 
 
 def test_a_program_that_was_never_executed_has_no_end(sandbox: Sandbox) -> None:
@@ -100,7 +100,8 @@ def test_what_is_left_over_is_listed_with_its_pids(sandbox: Sandbox, reaper: Rea
     sandbox.ctl("start", "web").expect(0)
     (child,) = proc.children(sandbox.pid("web"))
     reaper.adopt(child)
-    sandbox.ctl("stop", "web").expect(0)
+    said = sandbox.ctl("stop", "web").expect(0).stdout
+    assert said.endswith("; 1 left over, which ctl kill ends\n"), "stop leaves nothing unsaid"
     found = status(sandbox, 3)
     assert (found["state"], [left["pid"] for left in found["left_over"]]) == ("stopped", [child])
     assert "1 left over" in sandbox.ctl("status", "web").expect(3).stdout

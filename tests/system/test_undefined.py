@@ -102,6 +102,7 @@ def test_status_shows_it_and_all_that_runs_is_stopped(sandbox: Sandbox, spoil: S
     found = sandbox.ctl("status", "--json").by_target["web"]
     assert (found["state"] in {"running", "ready"}, found["pid"]) == (True, pid)
     assert found["errors"]
+    assert found["ready"] is None, "no definition says what makes it ready"
     assert sandbox.ctl("status", "web", "--json").expect(0).one["pid"] == pid
     sandbox.ctl("stop", "--all", "--yes").expect(0)
     assert not proc.alive(pid)

@@ -35,7 +35,8 @@ def _schedule(text: str) -> Schedule:
     try:
         return parse_schedule(text)
     except BadSchedule as error:
-        raise BadValue(f"{text!r} {error}", error.fix) from None
+        what = str(error)  # of a schedule of one step it begins with that
+        raise BadValue(what if what.startswith(f"{text!r} ") else f"{text!r} {what}", error.fix) from None
 
 
 def _seconds(text: str | float) -> float:

@@ -62,7 +62,9 @@ def result_lines(result: Result) -> list[str]:
     took = f", {result.duration_s:.2f} s" if result.changed and not result.reason.startswith("already_") else ""
     adopted = " (adopted)" if result.reason == "already_running" and result.changed else ""
     until = f", until {result.paused_until}" if result.paused_until else ""
-    return [f"{result.target}: {_WORDS.get(result.reason, result.reason)}{adopted}{stale}{pid}{took}{until}"]
+    left_over = f"; {len(result.left_over)} left over, which ctl kill ends" if result.left_over else ""
+    what = _WORDS.get(result.reason, result.reason)
+    return [f"{result.target}: {what}{adopted}{stale}{pid}{took}{until}{left_over}"]
 
 
 def undone(verb: str, result: Result) -> tuple[str, str | None, str | None] | None:
@@ -106,6 +108,8 @@ def said_of(status: Status) -> str:
     said = [status.errors[0].what] if status.errors else []
     if status.state in ("ended", "crashed") and status.last_end is not None and not said:
         said.append(f"{how_it_ended(status.last_end)}, {when_it_ended(status.last_end)}")
+    if not said and not status.is_as_wanted and status.wanted is not None:
+        said.append(f"wanted {status.wanted.state}")  # else nothing would tell why a bare status exits with 1
     if status.left_over:
         said.append(f"{len(status.left_over)} left over")
     return "; ".join(said)

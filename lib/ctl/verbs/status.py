@@ -248,8 +248,10 @@ def whether_ready(
     """A connection or request is tried now, `within` seconds; a command, a log line or a message are known from its
     start.
 
-    None where nobody saw it start.
+    None where nobody saw it start, or no definition says what makes it ready.
     """
+    if service.fault is not None:
+        return None
     ready = service.ready
     probe = probe_of(ready, None)
     if probe is not None:

@@ -34,7 +34,7 @@ def told_of(service: Service) -> list[Fault]:
     if error is None:
         return []
     is_gone = error.reason == "unknown_target"
-    what = f"{_GONE}: {_INSTEAD}" if is_gone else f"its definition {error.what}: {_INSTEAD}"
+    what = f"{_GONE}: {_INSTEAD}" if is_gone else f"its definition cannot be used ({error.what}): {_INSTEAD}"
     return [Fault(reason=error.reason, what=what, where=error.where, fix=None if is_gone else error.fix)]
 
 
