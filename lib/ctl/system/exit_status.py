@@ -16,7 +16,7 @@ _EXIT: Final = 1 << 3  # PIDFD_INFO_EXIT: set in the answer once the process has
 _GET_INFO: Final = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info)
 
 
-def how_it_ended(status: int) -> tuple[int | None, str | None]:
+def decoded(status: int) -> tuple[int | None, str | None]:
     """Of a status of wait(2): the exit status, or the name without SIG of the signal."""
     name = signal_of(status)
     return (os.waitstatus_to_exitcode(status), None) if name is None else (None, name)

@@ -192,13 +192,20 @@ class Host:
             unit=its.unit, ansible=its.ansible,
         )  # fmt: skip
 
-    def want(self, target: str, state: Want, known: State | None) -> None:
-        """Write down that this is wanted of the target, where it is not `known` to be already. Raises CtlError."""
+    def want(self, target: str, state: Want, known: State | None) -> bool:
+        """Write down that this is wanted of the target, where it is not `known` to be already.
+
+        Returns whether it is written down; where it cannot be, nothing else is kept from being done. Never raises.
+        """
         wanted = None if known is None else known.wanted_since(boot_id())
         if wanted is not None and wanted.state == state:
-            return
-        self.records.prepare()
-        self.records.want(target, self.wanted(state))
+            return True
+        try:
+            self.records.prepare()
+            self.records.want(target, self.wanted(state))
+        except CtlError:
+            return False
+        return True
 
     def wanted(self, state: Want) -> Wanted:
         """That this is asked for now, by whoever called this ctl."""

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from ctl.model.last_end import how_it_ended as how_ended_in_words
-from ctl.model.last_end import when_it_ended
+from ctl.model.last_end import how_it_ended, when_it_ended
 from ctl.model.record import Record
 from ctl.model.state import End, How, State
-from ctl.system.exit_status import how_it_ended, wait_status
+from ctl.system.exit_status import decoded, wait_status
 from ctl.system.files.ours import Refused, Unreadable
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle, boot_id, pid_namespace
@@ -100,7 +99,7 @@ def put_down_end(run: Record, state: State, host: Host, older: Sequence[Record] 
     if not host.records.remove(run.target, run.identity, end, older):
         return False
     if state.is_unasked_end(boot_id()):
-        words = f"{how_ended_in_words(end)}, {when_it_ended(end)}"
+        words = f"{how_it_ended(end)}, {when_it_ended(end)}"
         host.note(run.target, "crashed" if end.is_failure else "ended", identity=run.identity, what=words)
     return True
 
@@ -133,6 +132,6 @@ def _as_unit_saw_it(run: Record, end: End, host: Host) -> End:
 def _with_status(end: End, status: int | None) -> End:
     if status is None:
         return end
-    exited, by_signal = how_it_ended(status)
+    exited, by_signal = decoded(status)
     how: How = "exited" if by_signal is None else "signal"
     return structs.replace(end, how=how, status=exited, signal=by_signal)

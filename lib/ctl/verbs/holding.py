@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -83,8 +82,7 @@ def _found(
             raise CtlError("not_running", "is not running")
         result.pid = located.mains[0].pid
         if not options.dry_run:
-            with suppress(CtlError):  # it is paused or resumed all the same
-                host.want(service.name, "paused" if verb == "pause" else "up", located.state)
+            host.want(service.name, "paused" if verb == "pause" else "up", located.state)
         act(located, result)
     except (CtlError, OSError) as error:  # what has been sent stays in the result
         if verb == "resume" and result.signals:

@@ -129,6 +129,19 @@ def by_record(service: Service, host: Host) -> tuple[State | None, Claim | None,
     return state, claim, handle
 
 
+def has_runs(located: Located, host: Host) -> bool:
+    """Whether there may be processes of a run though no main process was found.
+
+    Where nothing is recorded, the record may be lost: that was never written where there is no key either.
+    """
+    if located.state is not None:
+        return bool(located.runs)
+    try:
+        return host.key() is not None
+    except CtlError:
+        return True
+
+
 def run_of(state: State | None) -> Record | None:
     """The run that is on record."""
     return None if state is None else state.run
@@ -203,11 +216,11 @@ def _given(
 
 
 def _by_table(service: Service, host: Host, rules: Rules, state: State | None, claims: list[Claim]) -> Located:
-    if marks_survivors(service, run_of(state)):
-        return Located([], claims, state, None, _doubt_of_claims(claims))
     run = run_of(state)
+    if marks_survivors(service, run):
+        return Located([], claims, state, None, _doubt_of_claims(claims))
     # A forking service's command has ended when its daemon is looked for, which descends from it.
-    ended = () if run is not None and run.forking else () if state is None else state.runs
+    ended = () if state is None or (run is not None and run.forking) else state.runs
     scan = _scan(service, host, rules, ended)
     mains = scan.matching
     if len(mains) > service.match.max:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import msgspec
 
 from ctl.model.errors import CtlError
@@ -31,8 +29,7 @@ def restart(service: Service, host: Host, stopping: StopOptions, starting: Start
         return _planned(service, host, stop_locked(service, host, stopping, began), starting)
     with host.locked_to_start(service.name, "restart", stopping.lock_timeout):
         require_loggable(service, host)
-        with suppress(CtlError):  # of what cannot be written, the record of the new run will tell
-            host.want(service.name, "up", None)
+        host.want(service.name, "up", None)
         stopped = stop_locked(service, host, stopping, began)
         if not stopped.ok and stopped.reason != "hook_failed":
             return stopped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import NoReturn
 
 from ctl.model.errors import CtlError
@@ -36,8 +35,7 @@ def run(service: Service, host: Host, lock_timeout: float) -> NoReturn:
         if located.mains:
             what = f"already running as pid {located.mains[0].pid}: run would start a second one"
             raise CtlError("failed", what, fix=f"ctl stop {service.name}")
-        with suppress(CtlError):  # of what cannot be written, its record will tell
-            host.want(service.name, "up", located.state)
+        host.want(service.name, "up", located.state)
         run_id = new_run_id()
         program = host.program(start, service.name, run_id, service.file, inherit=True)
         require_executable(program)

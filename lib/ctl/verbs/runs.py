@@ -48,19 +48,6 @@ def leftovers_of(runs: Runs, recorded: Sequence[Record], service: Service, host:
     return Members([], marks, 0, others=others, led=led_by(recorded), groups=groups_of(recorded))
 
 
-def has_runs(located: Located, host: Host) -> bool:
-    """Whether there may be processes of a run though no main process was found.
-
-    Where nothing is recorded, the record may be lost: that was never written where there is no key either.
-    """
-    if located.state is not None:
-        return bool(located.state.runs)
-    try:
-        return host.key() is not None
-    except CtlError:
-        return True
-
-
 def with_left(recorded: Sequence[Record], members: Members, service: Service, host: Host) -> tuple[Record, ...]:
     """Those of the recorded runs of which something is left, as the last look of `members` shows, or may be.
 

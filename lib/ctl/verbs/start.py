@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -60,8 +59,7 @@ def start_locked(service: Service, host: Host, options: StartOptions, began: flo
     located = _locate_started(service, host)
     try:
         if not options.dry_run and not options.is_wanted:
-            with suppress(CtlError):  # of what cannot be written, the record of a new run will tell
-                host.want(service.name, "up", located.state)
+            host.want(service.name, "up", located.state)
         result = Result(
             target=service.name, ok=True, changed=False, before=state_before(located), after="running",
             reason="already_running", claims=located.claims,

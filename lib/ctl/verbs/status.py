@@ -24,7 +24,7 @@ from ctl.system.when import instant_of
 from ctl.verbs.anothers import anothers
 from ctl.verbs.asking import ask
 from ctl.verbs.holding import held_by_tracer
-from ctl.verbs.locate import Located, locate
+from ctl.verbs.locate import Located, has_runs, locate
 from ctl.verbs.many import each
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def left_over_of(service: Service, host: Host, located: Located) -> tuple[list[S
     if known is not None and not (known.older if located.mains else known.runs):
         return [], []
     from ctl.verbs.leftovers import runs_here, split_left_over
-    from ctl.verbs.runs import faults_of, has_runs, marked, members_of
+    from ctl.verbs.runs import faults_of, marked, members_of
 
     ended = runs_here(known)
     if located.mains and known is not None:

@@ -19,7 +19,7 @@ from ctl.system.failure import as_ctl_error
 from ctl.system.host import Host
 from ctl.system.pidfd import Handle
 from ctl.system.wait import now
-from ctl.verbs.locate import Located, locate
+from ctl.verbs.locate import Located, has_runs, locate
 from ctl.verbs.unit import count_as_success, is_elsewhere, is_started_elsewhere
 
 if TYPE_CHECKING:
@@ -167,11 +167,8 @@ def _want_down(service: Service, host: Host, located: Located, options: StopOpti
     is_known = bool(located.mains) or located.state is not None
     if options.to_restart or not is_known or (unit is not None and unit.has_ended):
         return None
-    try:  # it is stopped all the same; that its run cannot be removed after that will be told
-        host.want(service.name, "down", located.state)
-    except CtlError:
-        return host.wanted("down")
-    return None
+    # It is stopped all the same; that its run cannot be removed after that will be told.
+    return None if host.want(service.name, "down", located.state) else host.wanted("down")
 
 
 def _act(
@@ -209,14 +206,11 @@ def _act(
 @contextmanager
 def _members(located: Located, service: Service, host: Host) -> Iterator[Members | None]:
     """Its processes beside the main ones; None where no run is known of which there could be any."""
-    if not located.mains and (located.state is not None or located.doubt is not None) and located.runs == ():
+    is_in_doubt = located.doubt is not None and not located.runs
+    if not located.mains and (is_in_doubt or not has_runs(located, host)):
         yield None
         return
-    from ctl.verbs.runs import has_runs, members_of
-
-    if not located.mains and not has_runs(located, host):
-        yield None
-        return
+    from ctl.verbs.runs import members_of
 
     members = members_of(located, service, host)
     try:
