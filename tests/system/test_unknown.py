@@ -143,18 +143,22 @@ def test_what_has_overwritten_all_that_tells_of_it_may_be_the_service(sandbox: S
     sandbox.ctl("start", "web").expect(0)
 
 
-def test_one_that_ends_while_it_is_looked_at_is_no_fault_of_ctl(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("number", [1, 12], ids=["one", "many"])
+def test_one_that_ends_while_it_is_looked_at_is_no_fault_of_ctl(sandbox: Sandbox, number: int) -> None:
+    """Many are looked for in one reading of the process table."""
     requires_strace()
     blank = sandbox.root / "blank"
     shutil.copy(sandbox.programs.path("blank"), blank)
-    sandbox.service("web", "blank", start={"command": [str(blank)]}, match={"cmdline": "/blank$"})
+    names = [f"web{count}" for count in range(number)]
+    for name in names:
+        sandbox.service(name, "blank", start={"command": [str(blank)]}, match={"cmdline": f"/blank {name}$"})
     pid = sandbox.reaper.start([str(blank)], ready="ready").pid
     trace = sandbox.tmp / "trace"
     paths = ["-P", f"/proc/{pid}", "-P", f"/proc/{pid}/task/{pid}/exe"]
-    inject = [*paths, "-e", "trace=newfstatat", "-e", "inject=newfstatat:error=ESRCH"]
-    told = sandbox.ctl("status", "web", "--json", prefix=["strace", "-qq", "-o", trace, *inject]).expect(3).one
+    inject = [*paths, "-e", "trace=newfstatat,readlink", "-e", "inject=newfstatat,readlink:error=ESRCH"]
+    told = sandbox.ctl("status", *names, "--json", prefix=["strace", "-qq", "-o", trace, *inject]).expect(3).by_target
     assert "(INJECTED)" in trace.read_text(), "it was not asked"
-    assert (told["state"], told["errors"]) == ("stopped", [])
+    assert [(one["state"], one["errors"]) for one in told.values()] == [("stopped", [])] * number
 
 
 # -- a tracer

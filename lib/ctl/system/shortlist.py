@@ -92,9 +92,9 @@ class Shortlist:
         for pid in self._pids:
             try:
                 raw = procfs.read_raw_arguments(pid)
+                is_blank = raw is not None and not raw.strip(b"\0") and bool(procfs.read_executable(pid))
             except Gone:
                 continue
-            is_blank = raw is not None and not raw.strip(b"\0") and bool(procfs.read_executable(pid))
             if raw is None or is_blank or len(holders) > _MOST_WORDS:
                 always.append(pid)
             else:
