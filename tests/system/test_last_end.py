@@ -82,6 +82,22 @@ def test_one_that_ctl_takes_down_since_it_is_not_ready_has_not_crashed(sandbox: 
     assert sandbox.ctl("status").expect(1).stdout == "web  stopped   wanted up\n", "nothing else tells why it is 1"
 
 
+def test_one_that_ends_by_the_signal_that_interrupts_its_start_has_not_crashed(sandbox: Sandbox) -> None:
+    """So does systemd stop a unit that is starting: TERM to all that is in it, ctl and the service."""
+    sandbox.service("web", "polite", ready={"log": "^never$", "timeout": 600})
+    start = sandbox.ctl_popen("start", "web")
+    wait_line(sandbox.log("web"), "ready (pid:")
+    service, ctl = sandbox.adopt("web"), sandbox.reaper.adopt(start.pid)
+    signal.pidfd_send_signal(ctl, signal.SIGSTOP)
+    signal.pidfd_send_signal(service, signal.SIGTERM)
+    wait_gone(service)
+    signal.pidfd_send_signal(ctl, signal.SIGTERM)
+    signal.pidfd_send_signal(ctl, signal.SIGCONT)
+    sandbox.collect(start).expect(143)
+    found = status(sandbox, 3)
+    assert (found["state"], found["last_end"]["by"]) == ("stopped", "ctl")
+
+
 def test_a_program_that_was_never_executed_has_no_end(sandbox: Sandbox) -> None:
     sandbox.define("web", {"start": {"command": [str(sandbox.tmp)]}})
     sandbox.ctl("start", "web").expect(5)

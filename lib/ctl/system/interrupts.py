@@ -85,8 +85,13 @@ class Patience:
 
     def check(self) -> None:
         """Raises Interrupted where it is over."""
-        if self._interrupts.count > self._level:
+        if self.is_over:
             raise Interrupted(self._interrupts.signum)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether so many interrupts have come."""
+        return self._interrupts.count > self._level
 
     def longer(self) -> Patience:
         """To clean up with, after this one was over: it takes one interrupt more."""

@@ -377,7 +377,7 @@ class Launch:
 
     def _take_down(self, error: BaseException) -> None:
         """Stop what was started, with its own schedule; a second Ctrl-C kills it. Then remove its record."""
-        had_died = self._main.is_gone
+        had_died, patience = self._main.is_gone, self._host.patience
         if isinstance(error, Interrupted):
             self._host = self._host.more_patient()
             self._host.say(self._service.name, "interrupted: stopping it again; once more to kill it")
@@ -390,8 +390,10 @@ class Launch:
             if isinstance(error, CtlError):
                 error.details += ("still alive after the whole schedule:", *left)
             return
+        # Who stops a unit sends TERM to the service and to ctl alike: it was asked for, whichever of them was quicker.
+        by_itself = had_died and not patience.is_over
         is_gates = isinstance(error, CtlError) and error.reason == "exec_failed"
-        self._forget(None if is_gates else self._how_it_ended(by_itself=had_died))
+        self._forget(None if is_gates else self._how_it_ended(by_itself=by_itself))
 
     def _end(self, schedule: Schedule) -> tuple[str, ...]:
         ending = Ending(self._service.name, self._host, [self._main], self._members, schedule)
