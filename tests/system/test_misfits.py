@@ -14,14 +14,16 @@ RULES: dict[str, dict[str, Any]] = {
     "cmdline": {"cmdline": "^/no/match$"},
     "executable": {"executable": "/no/such/*"},
     "java_main": {"java_main": "com.example.Main"},
-    "user": {"cmdline": "polite", "user": str(NOBODY_UID)},
+    "user": {"cmdline": "WORD", "user": str(NOBODY_UID)},
 }
 
 
 @pytest.mark.parametrize("key", RULES)
 def test_start_warns_doctor_errs_and_explain_shows_the_rule(sandbox: Sandbox, key: str) -> None:
     requires_root()
-    sandbox.service("web", "polite", match=RULES[key])
+    word = f"misfit-{sandbox.reaper.mark}"  # that no other test's process says
+    rules = {name: rule.replace("WORD", word) for name, rule in RULES[key].items()}
+    sandbox.service("web", "polite", 0, word, match=rules)
     where = f"{sandbox.services}/web.toml, match.{key}"
     for reason in ("started", "already_running"):
         result = sandbox.ctl("start", "web", "--json").expect(0).one
@@ -38,9 +40,10 @@ def test_start_warns_doctor_errs_and_explain_shows_the_rule(sandbox: Sandbox, ke
     assert re.search(rf"^ +{key} +no, ", shown, re.MULTILINE), shown
 
 
-@pytest.mark.parametrize("match", [{}, {"cmdline": "polite"}], ids=["no rules", "rules that fit"])
-def test_nothing_is_said_of_one_that_fits(sandbox: Sandbox, match: dict[str, str]) -> None:
-    sandbox.service("web", "polite", match=match)
+@pytest.mark.parametrize("has_rules", [False, True], ids=["no rules", "rules that fit"])
+def test_nothing_is_said_of_one_that_fits(sandbox: Sandbox, has_rules: bool) -> None:
+    word = f"fits-{sandbox.reaper.mark}"  # that no other test's process says
+    sandbox.service("web", "polite", 0, word, match={"cmdline": word} if has_rules else {})
     assert sandbox.ctl("start", "web").expect(0).stderr == ""
     assert sandbox.ctl("start", "web").expect(0).stderr == ""
     assert sandbox.ctl("doctor", "web", "--json").expect(0).one["findings"] == []
@@ -59,11 +62,12 @@ def test_one_that_hides_whose_it_is_needs_a_rule(sandbox: Sandbox) -> None:
 def test_a_user_that_is_taken_by_default_is_no_rule(sandbox: Sandbox) -> None:
     """It became another user by itself, and is found, or named, all the same."""
     requires_root()
-    command = ["/usr/bin/setpriv", f"--reuid={NOBODY_UID}", "--clear-groups", *sandbox.programs("polite")]
+    word = f"fits-{sandbox.reaper.mark}"
+    command = ["/usr/bin/setpriv", f"--reuid={NOBODY_UID}", "--clear-groups", *sandbox.programs("polite"), "0", word]
     definition = {
         "start": {"command": command, "log": str(sandbox.log("web"))},
         "ready": {"log": "ready"},
-        "match": {"cmdline": "polite"},
+        "match": {"cmdline": word},
     }
     sandbox.define("web", definition)
     assert sandbox.ctl("start", "web", "--json").expect(0).one["errors"] == []
